@@ -15,7 +15,7 @@ def key_ring() -> MultiFernet:
     return MultiFernet([Fernet(key) for key in settings.FIELD_KEYS])
 
 
-class EncryptedTextField(models.TextField[str, str]):
+class EncryptedTextField(models.TextField):
     """Text that the database holds as a Fernet token. An unreadable token is an error, never the value.
 
     It cannot be searched, ordered or indexed: each encryption of one text differs.

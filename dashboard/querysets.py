@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import models
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import User
-
-    type Visitor = User | AnonymousUser | AbstractBaseUser
 
 
 class VisibleQuerySet(models.QuerySet[Any]):

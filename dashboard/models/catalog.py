@@ -46,6 +46,7 @@ class Manifest(models.Model):
         IMAGE = "image", "Image"
         INDEX = "index", "Index"
         SCHEMA1 = "schema1", "Image (schema 1)"
+        ARTIFACT = "artifact", "Artifact"
 
     registry = models.ForeignKey("dashboard.Registry", models.CASCADE, related_name="manifests")
     digest = models.CharField(max_length=DIGEST_LENGTH)
