@@ -23,7 +23,7 @@ from dashboard import dispatch, jobs
 from dashboard.jobs.base import Cancelled, JobError, LeaseLost, ShardRun, lease
 from dashboard.models import Archive, Job, JobEvent, Shard
 from storagedriver import ParameterErrors
-from storagedriver.errors import StorageDriverError, classify
+from storagedriver.errors import Kind, StorageDriverError, classify
 
 logger = logging.getLogger(__name__)
 
@@ -144,8 +144,7 @@ def _complete(run: ShardRun) -> None:
 
 def _retry_or_fail(run: ShardRun, error: Exception) -> None:
     message = describe(error, run.job)
-    transient = not isinstance(error, JobError | ParameterErrors) and classify(error) == "transient"
-    if transient and run.shard.attempts < MAX_ATTEMPTS:
+    if classify(error) == Kind.TRANSIENT and run.shard.attempts < MAX_ATTEMPTS:
         wait = min(BACKOFF * 2 ** (run.shard.attempts - 1), MAX_BACKOFF) * random.uniform(0.5, 1)  # noqa: S311 - jitter
         due = timezone.now() + wait
         if run.held().update(
@@ -159,10 +158,12 @@ def _retry_or_fail(run: ShardRun, error: Exception) -> None:
 
 def describe(error: Exception, job: Job) -> str:
     """Return the sentence a user reads. What nobody foresaw goes to the log in full and is named by the job only."""
-    if isinstance(error, JobError | StorageDriverError):
-        return str(error)
     if isinstance(error, ParameterErrors):
-        return f"The settings of {job.registry} are refused: {error}. Edit the registry."
+        return f"The settings of {job.registry} are refused: {error.detail}. Edit the registry."
+    if isinstance(error, StorageDriverError):
+        return error.detail
+    if isinstance(error, JobError):
+        return str(error)
     logger.exception("job %d (%s) failed", job.pk, job.kind, exc_info=error)
     return f"Unexpected {type(error).__name__}. The worker's log has the details under job {job.pk}."
 
