@@ -1,0 +1,390 @@
+"""The StorageDriver interface over one bucket and root directory."""
+
+from __future__ import annotations
+
+import base64
+import builtins
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from storagedriver import clients
+from storagedriver.errors import (
+    DRIVER_NAME,
+    ContentTooLargeError,
+    InvalidOffsetError,
+    Kind,
+    PathNotFoundError,
+    SkipDir,
+    StopWalk,
+    StorageDriverError,
+    StorageDriverErrors,
+    UnsupportedMethodError,
+    classify,
+    translate,
+    translating,
+)
+from storagedriver.listing import Entry, Lister
+from storagedriver.parameters import DriverParameters
+from storagedriver.paths import KeyMap, check_path
+from storagedriver.reader import ObjectReader
+from storagedriver.uploads import MultipartUpload, Uploads
+from storagedriver.writer import FileWriter
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+    from storagedriver.middleware.cloudfront import CloudFront
+
+URL_SECONDS = 20 * 60
+DELETE_KEYS = 1_000
+CONTENT_TYPE = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """What stands at a path: bytes (0 for a directory), time of last change and ETag (None and "" for a directory)."""
+
+    path: str
+    size: int
+    mod_time: datetime | None
+    is_dir: bool
+    etag: str = ""
+
+
+class S3Driver:
+    """The registry's storage in S3. Methods raise StorageDriverError and its kin; making one calls no network.
+
+    Paths keep the rule of `storagedriver.paths`. A driver is safe across threads and forks, and cheap to make: drivers
+    of equal parameters share one client. `middleware` sends GET and HEAD redirects through CloudFront.
+    """
+
+    name = DRIVER_NAME
+
+    def __init__(
+        self,
+        parameters: DriverParameters,
+        *,
+        middleware: CloudFront | None = None,
+        timeouts: clients.Timeouts | None = None,
+    ) -> None:
+        self.parameters = parameters
+        self.middleware = middleware
+        self.keys = KeyMap.under(parameters.rootdirectory)
+        self._timeouts = timeouts
+        self._counter: clients.RequestCounter | None = None
+        self._counted: Counter[str] = Counter()
+
+    def __repr__(self) -> str:
+        return f"<S3Driver s3://{self.parameters.bucket}/{self.keys.root} at {self.parameters.endpoint_host}>"
+
+    @property
+    def client(self) -> S3Client:
+        """Return the boto3 client, shared with every driver of equal parameters."""
+        return self._connection().client
+
+    @property
+    def requests(self) -> Counter[str]:
+        """Return the S3 requests by operation, retries included, since this driver's first use.
+
+        Drivers of equal parameters in the same process count together.
+        """
+        requests = self._connection().requests
+        return requests.snapshot() - self._counted
+
+    @property
+    def uploads(self) -> Uploads:
+        """Return the multipart uploads of the bucket."""
+        return Uploads(self)
+
+    def _connection(self) -> clients.Connection:
+        connection = clients.connect(self.parameters, self._timeouts)
+        if connection.requests is not self._counter:  # the first use, or the first after a fork
+            self._counter, self._counted = connection.requests, connection.requests.snapshot()
+        return connection
+
+    def key(self, path: str) -> str:
+        """Return the bucket key of a path."""
+        return self.keys.key(path)
+
+    def path(self, key: str) -> str:
+        """Return the path of a bucket key. Raises ValueError for a key outside the root directory."""
+        return self.keys.path(key)
+
+    def object_headers(self) -> dict[str, Any]:
+        """Return the arguments that every call takes which makes an object: type, encryption, storage class, ACL."""
+        parameters = self.parameters
+        headers: dict[str, Any] = {"ContentType": CONTENT_TYPE}
+        # "private" is what S3 does without a header, and buckets without ACLs refuse the header.
+        if parameters.objectacl not in {"none", "private"}:
+            headers["ACL"] = parameters.objectacl
+        if parameters.storageclass != "NONE":
+            headers["StorageClass"] = parameters.storageclass
+        if parameters.encrypt:
+            headers["ServerSideEncryption"] = "aws:kms" if parameters.keyid else "AES256"
+            if parameters.keyid:
+                headers["SSEKMSKeyId"] = parameters.keyid
+        return headers
+
+    def get_content(self, path: str, limit: int | None = None) -> bytes:
+        """Return a whole object. Raises PathNotFoundError, and ContentTooLargeError above `limit` bytes."""
+        with ObjectReader(self, check_path(path)) as reader:
+            if limit is not None and reader.size > limit:
+                raise ContentTooLargeError(path, reader.size, limit)
+            return reader.readall()
+
+    def put_content(self, path: str, content: bytes) -> None:
+        """Store a small object with one request, replacing what was there."""
+        check_path(path)
+        digest = hashlib.md5(content, usedforsecurity=False).digest()
+        with translating(self.parameters):
+            self.client.put_object(
+                Bucket=self.parameters.bucket,
+                Key=self.key(path),
+                Body=content,
+                ContentMD5=base64.b64encode(digest).decode(),
+                **self.object_headers(),
+            )
+
+    def reader(self, path: str, offset: int = 0) -> ObjectReader:
+        """Return a stream from `offset` to the end; at or beyond the end it is empty. Raises PathNotFoundError."""
+        if offset < 0:
+            raise InvalidOffsetError(path, offset)
+        return ObjectReader(self, check_path(path), offset)
+
+    def writer(self, path: str, append: bool = False, *, digest: str | None = None) -> FileWriter:
+        """Return a writer of a new upload, or with `append` of the pending one. See FileWriter.
+
+        `digest` ("sha256:...") makes commit refuse any other content; it needs append=False.
+        """
+        writer = FileWriter(self, check_path(path), digest=digest)
+        return writer.resume() if append else writer.begin()
+
+    def stat(self, path: str) -> FileInfo:
+        """Return what stands at a path. Raises PathNotFoundError. "/" is always a directory."""
+        check_path(path, root=True)
+        if path == "/":
+            return FileInfo(path, 0, None, is_dir=True)
+        try:
+            answer = self.client.head_object(Bucket=self.parameters.bucket, Key=self.key(path))
+        except (BotoCoreError, ClientError, OSError) as error:
+            if classify(error) is not Kind.MISSING:
+                raise translate(error, self.parameters) from error
+        else:
+            return FileInfo(
+                path,
+                answer["ContentLength"],
+                answer["LastModified"].astimezone(UTC),
+                is_dir=False,
+                etag=answer["ETag"].strip('"'),
+            )
+        # Two keys, since the first may be the directory's own marker.
+        for page in Lister(self).pages(self.keys.prefix(path), limit=2):
+            if page.entries:
+                return FileInfo(path, 0, None, is_dir=True)
+        raise PathNotFoundError(path)
+
+    def list(self, path: str) -> list[str]:
+        """Return the full paths of the direct children, sorted. Raises PathNotFoundError when empty, except for "/"."""
+        directories, files = self.children(path)
+        if not (directories or files or path == "/"):
+            raise PathNotFoundError(path)
+        base = path.rstrip("/")
+        return sorted(f"{base}/{name}" for name in {*directories, *files})
+
+    def children(self, path: str) -> tuple[builtins.list[str], builtins.list[str]]:
+        """Return the names of the directories and of the objects directly below a path, each sorted; both may be empty."""
+        check_path(path, root=True)
+        prefix = self.keys.prefix(path)
+        directories: builtins.list[str] = []
+        files: builtins.list[str] = []
+        for page in Lister(self).pages(prefix, delimiter="/"):
+            directories += [name for at in page.directories if (name := self.key(at)[len(prefix) :])]
+            files += [self.key(entry.path)[len(prefix) :] for entry in page.entries]
+        return sorted(directories), sorted(files)
+
+    def move(self, source: str, destination: str) -> None:
+        """Move an object within S3, replacing the destination; large ones in parts, side by side. Not atomic.
+
+        Raises PathNotFoundError when the source is missing or a directory; the destination is untouched then.
+        """
+        check_path(source)
+        check_path(destination)
+        info = self.stat(source)
+        if info.is_dir:
+            raise PathNotFoundError(source)
+        if source == destination:
+            return
+        if info.size <= self.parameters.multipartcopythresholdsize:
+            with translating(self.parameters, source):
+                self.client.copy_object(
+                    Bucket=self.parameters.bucket,
+                    Key=self.key(destination),
+                    CopySource={"Bucket": self.parameters.bucket, "Key": self.key(source)},
+                    CopySourceIfMatch=info.etag,
+                    **self.object_headers(),
+                )
+        else:
+            self._copy_in_parts(info, destination)
+        self.delete_object(source)
+
+    def _copy_in_parts(self, source: FileInfo, destination: str) -> None:
+        uploads = self.uploads
+        upload_id = uploads.begin(destination)
+        try:
+            parts = uploads.copy(source.path, source.etag, destination, upload_id, source.size)
+            uploads.complete(destination, upload_id, parts)
+        except BaseException:
+            with suppress(StorageDriverError):  # the first failure is the one to tell
+                uploads.abort(destination, upload_id)
+            raise
+
+    def delete(self, path: str) -> None:
+        """Delete the object at a path and everything below it, never a sibling that merely shares the beginning.
+
+        Raises PathNotFoundError when nothing was there, StorageDriverErrors naming each key that S3 did not delete.
+        """
+        check_path(path)
+        lister, key = Lister(self), self.key(path)
+        found = any(entry.path == path for entry in lister.page(key, limit=1).entries)
+        batch = [key] if found else []
+        errors: list[StorageDriverError] = []
+        for page in lister.pages(self.keys.prefix(path)):
+            keys = [self.key(entry.path) for entry in page.entries] + page.markers
+            found = found or bool(keys)
+            batch += keys
+            while len(batch) >= DELETE_KEYS:
+                errors += self.delete_keys(batch[:DELETE_KEYS])
+                batch = batch[DELETE_KEYS:]
+        errors += self.delete_keys(batch)
+        if errors:
+            raise StorageDriverErrors(errors)
+        if not found:
+            raise PathNotFoundError(path)
+
+    def delete_object(self, path: str) -> None:
+        """Delete the one object at a path, present or not."""
+        with translating(self.parameters):
+            self.client.delete_object(Bucket=self.parameters.bucket, Key=self.key(check_path(path)))
+
+    def delete_keys(self, keys: Sequence[str]) -> builtins.list[StorageDriverError]:
+        """Delete up to 1,000 keys with one request; return an error for each that S3 refused to delete."""
+        if not keys:
+            return []
+        with translating(self.parameters):
+            answer = self.client.delete_objects(
+                Bucket=self.parameters.bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
+            )
+        return [
+            StorageDriverError(
+                f"{failure.get('Key', '')} was not deleted: {failure.get('Message', '')} ({failure.get('Code', '')})",
+                kind=classify(ClientError({"Error": {"Code": failure.get("Code", "")}}, "DeleteObjects")),
+                code=failure.get("Code", ""),
+                operation="DeleteObjects",
+            )
+            for failure in answer.get("Errors", ())
+        ]
+
+    def redirect_url(self, path: str, method: str = "GET", client_ip: str | None = None) -> str | None:  # noqa: ARG002
+        """Return a URL that serves the object for 20 minutes: CloudFront's if there is a middleware, else presigned S3.
+
+        Only pulls are redirected: for other methods than GET and HEAD a version 3 driver returns None, an older one
+        raises UnsupportedMethodError. `client_ip` is for middlewares that choose by address. Makes no request.
+        """
+        check_path(path)
+        if method not in {"GET", "HEAD"}:
+            if self.parameters.version == "3":
+                return None
+            raise UnsupportedMethodError
+        return self.signed_url(path, method)
+
+    def signed_url(
+        self, path: str, method: str = "GET", *, seconds: int | None = None, arguments: dict[str, Any] | None = None
+    ) -> str:
+        """Return a URL that serves the object for `seconds`: CloudFront's if there is a middleware, else presigned S3.
+
+        `arguments` are GetObject's, such as ResponseContentDisposition; with them the URL is always S3's.
+        """
+        check_path(path)
+        if self.middleware is not None and not arguments:
+            return self.middleware.sign(self.key(path), None if seconds is None else int(time.time()) + seconds)
+        parameters = self.parameters
+        if parameters.redirectendpoint:
+            parameters = replace(parameters, regionendpoint=parameters.redirectendpoint, redirectendpoint="")
+        with translating(parameters):
+            return clients.connect(parameters, self._timeouts).client.generate_presigned_url(
+                "head_object" if method == "HEAD" else "get_object",
+                Params={"Bucket": parameters.bucket, "Key": self.key(check_path(path)), **(arguments or {})},
+                ExpiresIn=URL_SECONDS if seconds is None else seconds,
+            )
+
+    def walk(self, path: str, visit: Callable[[FileInfo], object], start_after: str | None = None) -> None:
+        """Visit every file and directory below a path in key order, a directory before its contents.
+
+        `visit` may raise SkipDir (a directory's contents are not visited; ignored for a file) or StopWalk (the walk
+        ends, successfully). `start_after` is a path after which to begin; its ancestors below `path` are visited again.
+        """
+        check_path(path, root=True)
+        hint = self.key(check_path(start_after)) if start_after else ""
+        base = "" if path == "/" else path
+        announced: list[str] = []
+        skipped = ""
+        try:
+            for page in Lister(self).pages(self.keys.prefix(path), start_after=hint):
+                for entry in page.entries:
+                    if skipped and entry.path.startswith(skipped):
+                        continue
+                    skipped = self._announce(base, entry, announced, visit)
+                    if not skipped:
+                        _visit(visit, FileInfo(entry.path, entry.size, entry.modified, is_dir=False, etag=entry.etag))
+        except StopWalk:
+            return
+
+    @staticmethod
+    def _announce(base: str, entry: Entry, announced: builtins.list[str], visit: Callable[[FileInfo], object]) -> str:
+        """Visit the directories between `base` and an entry that were not visited yet.
+
+        Returns the beginning of the paths to leave out, "" when none of them was skipped.
+        """
+        names = entry.path[len(base) + 1 :].split("/")[:-1]
+        common = 0
+        while common < min(len(names), len(announced)) and names[common] == announced[common]:
+            common += 1
+        del announced[common:]
+        for name in names[common:]:
+            announced.append(name)
+            directory = f"{base}/{'/'.join(announced)}"
+            if name and not _visit(visit, FileInfo(directory, 0, None, is_dir=True)):
+                return f"{directory}/"
+        return ""
+
+    def scan(self, path: str = "/") -> Iterator[builtins.list[Entry]]:
+        """Yield every object below a path in pages, in parallel, in no order across pages. Complete, or an error."""
+        return Lister(self).scan(check_path(path, root=True))
+
+    def multipart_uploads(self, path: str = "/") -> Iterator[MultipartUpload]:
+        """Yield the pending multipart uploads at and below a path, with what their parts weigh."""
+        check_path(path, root=True)
+        uploads = self.uploads
+        for at, upload_id, begun in uploads.pending(path):
+            if (upload := uploads.describe(at, upload_id, begun)) is not None:
+                yield upload
+
+    def abort_multipart_upload(self, path: str, upload_id: str) -> None:
+        """Drop a pending upload and its parts. Raises PathNotFoundError when it is gone already."""
+        self.uploads.abort(path, upload_id)
+
+
+def _visit(visit: Callable[[FileInfo], object], info: FileInfo) -> bool:
+    try:
+        visit(info)
+    except SkipDir:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Storage middlewares: what answers redirects in the driver's place."""
