@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import environ
-from csp.constants import NONE, SELF
 from cryptography.fernet import Fernet
+from csp.constants import NONE, SELF
 from kombu import Queue
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -167,6 +167,7 @@ STORAGES: dict[str, dict[str, Any]] = {
 }
 STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "static"
+SCRATCH_DIR = env.str("SCRATCH_DIR", default="") or None  # where workers unpack archives; None: the system's folder
 ARCHIVE_MAX_BYTES = env.int("ARCHIVE_MAX_BYTES", default=20 * 2**30)
 
 # Accounts

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Count, Max
+from django.db.models import Count, Max, QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
@@ -24,7 +24,14 @@ from storagedriver.layout.configs import parse_config
 from storagedriver.layout.digests import Digest, link_etag, parse_link
 from storagedriver.layout.documents import MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES
 from storagedriver.layout.errors import ConfigError, LinkError, ManifestError
-from storagedriver.layout.manifests import OCI_CONFIG, SCHEMA2_CONFIG, Descriptor, ParsedManifest, parse_manifest, recognise
+from storagedriver.layout.manifests import (
+    OCI_CONFIG,
+    SCHEMA2_CONFIG,
+    Descriptor,
+    ParsedManifest,
+    parse_manifest,
+    recognise,
+)
 
 BATCH = 2000  # rows of one statement
 MAX_LINK_BYTES = 1024  # a link has at most 135 bytes; more is read only to say that it is no link
@@ -59,7 +66,9 @@ class RepositoryListing:
         try:
             digest = parse_link(content)
             if digest not in self.revisions:
-                raise LinkError(f"The tag points at {digest}, which this repository does not hold. Push the image again.")
+                raise LinkError(
+                    f"The tag points at {digest}, which this repository does not hold. Push the image again."
+                )
         except LinkError as error:
             self.errors[tag] = str(error)
             raise
@@ -139,10 +148,16 @@ def write_repositories(registry: Registry, listings: dict[str, RepositoryListing
         )
         yield
     repositories = dict(Repository.objects.filter(registry=registry, seen=seen).values_list("name", "pk"))
-    known = dict(Manifest.objects.filter(registry=registry).values_list("digest", "pk").iterator())
+    listed = {digest for listing in listings.values() for digest in listing.revisions}
+    manifests = Manifest.objects.filter(registry=registry)
+    if len(listed) < BATCH:  # an import, or a small registry: ask for these only
+        manifests = manifests.filter(digest__in=listed)
+    known = dict(manifests.values_list("digest", "pk").iterator())
     new = {digest: None for listing in listings.values() for digest in listing.revisions if digest not in known}
     for digests in batches(new):
-        Manifest.objects.bulk_create([Manifest(registry=registry, digest=digest) for digest in digests], ignore_conflicts=True)
+        Manifest.objects.bulk_create(
+            [Manifest(registry=registry, digest=digest) for digest in digests], ignore_conflicts=True
+        )
         known.update(Manifest.objects.filter(registry=registry, digest__in=digests).values_list("digest", "pk"))
         yield
     revisions = (
@@ -337,7 +352,7 @@ def publish_scan(
         return
     blobs = dict(Blob.objects.filter(registry=registry, seen=job.pk).values_list("digest", "size").iterator())
     pulse()
-    manifests, sizes = _references(registry)
+    manifests, sizes = _references(Manifest.objects.filter(registry=registry))
     pulse()
     names = dict(Repository.objects.filter(registry=registry, seen=job.pk).values_list("pk", "name"))
     revisions, tags = _links(registry, job.pk)
@@ -366,8 +381,12 @@ def publish_scan(
         for model in (Repository, UploadSession, Blob):
             model.objects.filter(registry=registry, seen__lt=job.pk).delete()
         Manifest.objects.filter(registry=registry, revisions=None).delete()
-        _write_totals(registry, totals)
-        _write_repositories(registry, {pk: _needs(revisions.get(pk, ()), manifests) for pk in names}, known)
+        _write_totals(Manifest.objects.filter(registry=registry), totals)
+        _write_repositories(
+            Repository.objects.filter(registry=registry),
+            {pk: _needs(revisions.get(pk, ()), manifests) for pk in names},
+            known,
+        )
         Scan.objects.create(
             registry=registry,
             generation=job.pk,
@@ -386,16 +405,55 @@ def publish_scan(
         Registry.objects.filter(pk=registry.pk).update(generation=job.pk)
 
 
-def _references(registry: Registry) -> tuple[dict[str, marking.References], dict[str, int]]:
-    """Return what each readable manifest names, by digest, and the sizes that descriptors state."""
+def record_push(
+    registry: Registry,
+    driver: S3Driver,
+    repository: str,
+    tag: str,
+    root: str,
+    manifests: list[str],
+    sizes: dict[str, int],
+) -> None:
+    """Enter a tag that was just published, with its manifests and blobs (digest to bytes), before the next scan does."""
+    now = timezone.now()
+    scan = Job.objects.active().filter(registry=registry, kind="scan").values_list("pk", flat=True).first()
+    seen = max(registry.generation, scan or 0)  # a scan that has passed here already must not drop these rows
+    entries = {digest: Entry("", size, "", now, registry.storage_class) for digest, size in sizes.items()}
+    write_blobs(registry, entries.items(), seen)
+    listing = RepositoryListing(dict.fromkeys(manifests, now), {tag: Entry("", 0, "", now, "")}, {tag: root})
+    for _ in write_repositories(registry, {repository: listing}, seen):
+        continue
+    unread = Manifest.objects.filter(registry=registry, digest__in=manifests, kind="").values_list("pk", "digest")
+    write_manifests([read_manifest(driver, pk, digest) for pk, digest in unread])
+    _refresh_repository(Repository.objects.get(registry=registry, name=repository))
+
+
+def _refresh_repository(repository: Repository) -> None:
+    """Bring one repository's counts and size up to date, and the totals of its manifests."""
+    registry = repository.registry
+    found = Manifest.objects.filter(revisions__repository=repository)
+    digests = list(found.values_list("digest", flat=True))
+    manifests, sizes = _references(found)
+    stored = Blob.objects.filter(registry=registry)
+    for batch in batches(sizes.keys() | set(digests)):
+        sizes.update(stored.filter(digest__in=batch).values_list("digest", "size"))
+    with transaction.atomic():
+        _write_totals(found, {digest: _total(digest, manifests, sizes) for digest in manifests})
+        _write_repositories(
+            Repository.objects.filter(pk=repository.pk), {repository.pk: _needs(digests, manifests)}, sizes
+        )
+
+
+def _references(manifests: QuerySet[Manifest]) -> tuple[dict[str, marking.References], dict[str, int]]:
+    """Return what each readable one of the manifests names, by digest, and the sizes that descriptors state."""
     content: dict[str, list[str]] = defaultdict(list)
     children: dict[str, list[str]] = defaultdict(list)
     sizes: dict[str, int] = {}
-    rows = Reference.objects.filter(manifest__registry=registry).exclude(kind=Reference.Kind.SUBJECT).order_by()
+    rows = Reference.objects.filter(manifest__in=manifests).exclude(kind=Reference.Kind.SUBJECT).order_by()
     for owner, kind, digest, size in rows.values_list("manifest__digest", "kind", "digest", "size").iterator():
         (children if kind == Reference.Kind.CHILD else content)[owner].append(digest)
         sizes[digest] = size
-    readable = Manifest.objects.filter(registry=registry).exclude(kind="")
+    readable = manifests.exclude(kind="")
     return {
         digest: marking.References(tuple(content[digest]), tuple(children[digest]), subject or None)
         for digest, subject in readable.values_list("digest", "subject_digest").iterator()
@@ -434,9 +492,9 @@ def _total(digest: str, manifests: dict[str, marking.References], sizes: dict[st
     return sum(sizes.get(needed, 0) for needed in _needs([digest], manifests))
 
 
-def _write_totals(registry: Registry, totals: dict[str, int]) -> None:
-    """Update the manifests whose total changed."""
-    rows = Manifest.objects.filter(registry=registry).only("pk", "digest", "total_size").iterator()
+def _write_totals(manifests: QuerySet[Manifest], totals: dict[str, int]) -> None:
+    """Update those of the manifests whose total changed."""
+    rows = manifests.only("pk", "digest", "total_size").iterator()
     changed = (row for row in rows if totals.get(row.digest, 0) != row.total_size)
     for batch in batches(changed, 500):
         for row in batch:
@@ -444,11 +502,11 @@ def _write_totals(registry: Registry, totals: dict[str, int]) -> None:
         Manifest.objects.bulk_update(batch, ["total_size"])
 
 
-def _write_repositories(registry: Registry, needs: dict[int, set[str]], sizes: dict[str, int]) -> None:
-    """Update counts, size and last push of the given repositories."""
-    tags = dict(_grouped(Tag.objects.filter(repository__registry=registry), "updated"))
-    revisions = dict(_grouped(Revision.objects.filter(repository__registry=registry), "linked"))
-    for rows in batches(Repository.objects.filter(registry=registry).order_by().iterator(), 500):
+def _write_repositories(repositories: QuerySet[Repository], needs: dict[int, set[str]], sizes: dict[str, int]) -> None:
+    """Update counts, size (what `needs` has, by key) and last push of the repositories."""
+    tags = dict(_grouped(Tag.objects.filter(repository__in=repositories), "updated"))
+    revisions = dict(_grouped(Revision.objects.filter(repository__in=repositories), "linked"))
+    for rows in batches(repositories.order_by().iterator(), 500):
         for row in rows:
             row.tag_count, tagged = tags.get(row.pk, (0, None))
             row.revision_count, linked = revisions.get(row.pk, (0, None))

@@ -85,7 +85,9 @@ def run_shard(shard_id: int, observe: Callable[[Shard], None] | None = None) -> 
     kind = jobs.KINDS[run.job.kind]
     try:
         if run.shard.attempts > MAX_ATTEMPTS:
-            raise JobError(f"A worker was lost {MAX_ATTEMPTS} times at this step. Look at the workers' memory and logs.")
+            raise JobError(
+                f"A worker was lost {MAX_ATTEMPTS} times at this step. Look at the workers' memory and logs."
+            )
         check_allowed(run.job)
         if run.shard.phase == len(kind.phases):
             run.result = kind.finish(run.job)
@@ -148,7 +150,12 @@ def _retry_or_fail(run: ShardRun, error: Exception) -> None:
         wait = min(BACKOFF * 2 ** (run.shard.attempts - 1), MAX_BACKOFF) * random.uniform(0.5, 1)  # noqa: S311 - jitter
         due = timezone.now() + wait
         if run.held().update(
-            state=Shard.State.PENDING, lease_token=None, not_before=due, sent=None, error=message, requests=run.requests()
+            state=Shard.State.PENDING,
+            lease_token=None,
+            not_before=due,
+            sent=None,
+            error=message,
+            requests=run.requests(),
         ):
             run.log(f"{message} Trying again in {wait.total_seconds():.0f} s.", JobEvent.Level.WARNING)
         return
@@ -210,7 +217,9 @@ def tick() -> None:
     for shard_id in list(waiting.order_by("pk").values_list("pk", flat=True)[:RESEND_AT_ONCE]):
         Shard.objects.filter(pk=shard_id).update(sent=now)
         dispatch.send("jobs.run_shard", shard_id)
-    in_use = [str(key) for key in Job.objects.active().filter(kind="import").values_list("parameters__archive", flat=True)]
+    in_use = [
+        str(key) for key in Job.objects.active().filter(kind="import").values_list("parameters__archive", flat=True)
+    ]
     for archive in Archive.objects.filter(created__lt=now - KEEP_ARCHIVES).exclude(pk__in=in_use):
         archive.delete()
 

@@ -16,7 +16,8 @@ from django.db import models
 
 from dashboard.jobs import catalog
 from dashboard.jobs.base import JobKind, ShardRun
-from dashboard.models import Job, JobEvent, Manifest, Role, Scan as ScanRow, Shard
+from dashboard.models import Job, JobEvent, Manifest, Role, Shard
+from dashboard.models import Scan as ScanRow
 from storagedriver import PathNotFoundError, S3Driver
 from storagedriver.layout import paths
 from storagedriver.layout.errors import LinkError

@@ -113,4 +113,6 @@ def may_run(*, registry: Registry, kind: str, actor: User) -> bool:
 def _refused(registry: Registry, kind: str) -> JobRefused:
     active = Job.objects.active().filter(registry=registry, exclusive=kind).first()
     where = f" (job {active.pk})" if active else ""
-    return JobRefused(f"{KINDS[kind].title} is already running for {registry}{where}. Wait for it or cancel it.", active)
+    return JobRefused(
+        f"{KINDS[kind].title} is already running for {registry}{where}. Wait for it or cancel it.", active
+    )

@@ -39,7 +39,9 @@ class JobCommand(BaseCommand):
 
     def run(self, job: Job) -> dict[str, Any]:
         """Run the job with a progress bar and return its figures. Raises CommandError when it does not succeed."""
-        bar: tqdm[Any] = tqdm(file=sys.stderr, unit=f" {KINDS[job.kind].unit}", leave=False, disable=not sys.stderr.isatty())
+        bar: tqdm[Any] = tqdm(
+            file=sys.stderr, unit=f" {KINDS[job.kind].unit}", leave=False, disable=not sys.stderr.isatty()
+        )
 
         def observe(shard: Shard) -> None:
             bar.set_description(KINDS[job.kind].phases[shard.phase])

@@ -1,0 +1,191 @@
+"""Imports an image archive: checked whole first, then published in the order that keeps the registry valid.
+
+Blobs go straight to their final keys, then layer links, then manifests with their revision links (children before their
+index), then the tag's index entry, and the tag itself last. Stopped anywhere, it has published a whole image or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.conf import settings
+
+from dashboard.jobs import catalog
+from dashboard.jobs.base import JobError, JobKind, ShardRun
+from dashboard.models import Archive, Job, Role, Shard
+from storagedriver import PathNotFoundError, S3Driver
+from storagedriver.layout import paths
+from storagedriver.layout.archives import ArchiveBlob, ArchiveImage, ImageArchive, open_archive
+from storagedriver.layout.errors import LayoutError
+from storagedriver.layout.manifests import parse_manifest
+from storagedriver.layout.references import Reference, without_host
+
+READ_BYTES = 2**20
+
+
+class ImportArchive(JobKind):
+    """Uploads a docker-archive or oci-archive from the spool in chunks."""
+
+    name = "import"
+    title = "Import"
+    summary = "Checks an image archive and uploads it in chunks: blobs, links, manifests, tag."
+    role = Role.OPERATOR
+    phases = ("Check and upload",)
+    exclusive = False
+    unit = "blobs"
+
+    def plan(self, job: Job, phase: int) -> list[Shard]:
+        return [Shard(label=job.subject[:300])]
+
+    def run(self, run: ShardRun) -> None:
+        run.restart()
+        drop_lost_upload(run)
+        with spooled(run) as archive:
+            targets = choose_targets(archive.references, run.job.parameters["reference"])
+            images = archive.images
+            check(run, images)
+            sent: dict[str, int] = {}
+            for image in images:
+                upload_blobs(run, image, sent)
+            for image, target in zip(images, targets, strict=True):
+                publish(run, image, target)
+        run.result.update(
+            repository=targets[0].repository,
+            tag=targets[0].tag,
+            digest=images[0].root,
+            images=[
+                {"reference": str(target), "digest": image.root} for image, target in zip(images, targets, strict=True)
+            ],
+            blobs_sent=len(sent),
+            blobs_skipped=len({blob.digest for image in images for blob in image.blobs}) - len(sent),
+            bytes_sent=sum(sent.values()),
+        )
+
+    def finish(self, job: Job) -> dict[str, Any]:
+        if archive := Archive.objects.filter(pk=job.parameters["archive"], registry=job.registry).first():
+            archive.delete()
+        return dict(job.shards.get(phase=0).result)
+
+
+@contextmanager
+def spooled(run: ShardRun) -> Iterator[ImageArchive]:
+    """Open the job's archive; what is wrong with it becomes the job's error."""
+    archive = Archive.objects.filter(pk=run.job.parameters["archive"], registry=run.registry).first()
+    if archive is None:
+        raise JobError("The archive is no longer in the spool. Upload it again.")
+    try:
+        with (
+            archive.file.open("rb") as file,
+            open_archive(
+                file,
+                scratch=settings.SCRATCH_DIR,
+                max_bytes=settings.ARCHIVE_MAX_BYTES * 2,
+                progress=lambda count: run.advance(),
+            ) as opened,
+        ):
+            yield opened
+    except FileNotFoundError:
+        raise JobError("The archive's file is not in this worker's spool: all hosts must share SPOOL_DIR.") from None
+    except LayoutError as error:
+        raise JobError(f"{archive.name}: {error}") from error
+
+
+def choose_targets(references: list[tuple[str, ...]], reference: str) -> list[Reference]:
+    """Return what to publish each image of an archive as: the given reference, or the archive's own names.
+
+    Raises JobError when that leaves an image without a repository and a tag, or a name for several images.
+    """
+    if reference:
+        if len(references) > 1:
+            names = ", ".join(name for own in references for name in own) or "without names"
+            raise JobError(
+                f"The archive holds {len(references)} images ({names}). Leave the name empty to keep theirs."
+            )
+        return [Reference.parse(reference)]
+    targets = []
+    for own in references:
+        named = [name for name in own if ":" in name.rpartition("/")[2]]
+        if not named:
+            raise JobError("The archive does not name its image. Give it a name: repository:tag.")
+        targets.append(Reference.parse(without_host(named[0])))
+    return targets
+
+
+def check(run: ShardRun, images: list[ArchiveImage]) -> None:
+    """Read every blob once: its stream raises when the content is not what its digest promises."""
+    blobs = {blob.digest: blob for image in images for blob in image.blobs}
+    total = sum(blob.size for blob in blobs.values())
+    run.expect(total=len(blobs), bytes_total=2 * total)  # read to check, read to upload
+    for blob in blobs.values():
+        with blob.open() as stream:
+            while content := stream.read(READ_BYTES):
+                run.advance(bytes_done=len(content))
+    run.log(f"Checked {len(blobs)} blobs, {total:,} bytes: every digest is right.")
+
+
+def upload_blobs(run: ShardRun, image: ArchiveImage, sent: dict[str, int]) -> None:
+    """Upload the blobs that the bucket lacks, each to its final key; add what was sent to `sent`, digest to bytes."""
+    for blob in image.blobs:
+        if blob.digest in sent:
+            continue
+        if stored_size(run.driver, blob.digest) == blob.size:
+            run.advance(done=1, bytes_done=blob.size)
+            continue
+        upload_blob(run, blob)
+        sent[blob.digest] = blob.size
+        run.advance(done=1)
+
+
+def stored_size(driver: S3Driver, digest: str) -> int | None:
+    """Return the size of a stored blob, None when it is not there."""
+    try:
+        return driver.stat(paths.blob_data(digest)).size
+    except PathNotFoundError:
+        return None
+
+
+def upload_blob(run: ShardRun, blob: ArchiveBlob) -> None:
+    """Upload one blob in chunks. The upload's id is kept first, so that a lost worker's parts can be dropped."""
+    path = paths.blob_data(blob.digest)
+    run.log(f"Uploading {blob.digest}, {blob.size:,} bytes.")
+    with blob.open() as stream, run.driver.writer(path, digest=blob.digest) as writer:
+        run.save({"path": path, "upload_id": writer.upload_id})
+        while content := stream.read(READ_BYTES):
+            writer.write(content)
+            run.advance(bytes_done=len(content))
+        run.pulse()  # the last look whether we may: after this the blob is there
+        writer.commit()
+    run.save({})
+
+
+def drop_lost_upload(run: ShardRun) -> None:
+    """Abort the multipart upload that an earlier, lost run of this shard left."""
+    if lost := run.shard.cursor:
+        try:
+            run.driver.abort_multipart_upload(lost["path"], lost["upload_id"])
+        except PathNotFoundError:
+            pass  # committed, or aborted already
+        run.save({})
+
+
+def publish(run: ShardRun, image: ArchiveImage, target: Reference) -> None:
+    """Write links, manifests and the tag of an image whose blobs are all there, then enter it into the catalog."""
+    driver, repository, tag = run.driver, target.repository, target.tag or ""
+    run.pulse()
+    for blob in image.blobs:
+        driver.put_content(paths.layer_link(repository, blob.digest), blob.digest.encode())
+        run.advance()
+    for manifest in image.manifests:
+        parse_manifest(manifest.content)  # what we could not read back is not published
+        driver.put_content(paths.blob_data(manifest.digest), manifest.content)
+        driver.put_content(paths.revision_link(repository, manifest.digest), manifest.digest.encode())
+        run.advance()
+    driver.put_content(paths.tag_index_link(repository, tag, image.root), image.root.encode())
+    driver.put_content(paths.tag_current_link(repository, tag), image.root.encode())
+    run.log(f"{target} is now {image.root}.")
+    sizes = {blob.digest: blob.size for blob in (*image.blobs, *image.manifests)}
+    catalog.record_push(
+        run.registry, driver, repository, tag, image.root, [manifest.digest for manifest in image.manifests], sizes
+    )
