@@ -83,7 +83,8 @@ def open_archive(
     An archive in both formats (newer `docker save`) is published as it is, by the digests of its index, unless layers
     in it are plain tars: then they are compressed as those of a docker-archive.
     """
-    with ExitStack() as resources:
+    with ExitStack() as on_error:
+        resources = on_error.enter_context(ExitStack())
         temporary = partial(_temporary_file, resources, scratch)
         tar = TarIndex(_plain(file, temporary, max_bytes, progress))
         content: OciArchive | DockerArchive
@@ -96,7 +97,8 @@ def open_archive(
             raise ArchiveError(_unknown(tar))
         if not content.references:
             raise ArchiveError("The archive holds no image.")
-        return ImageArchive(content, resources.pop_all())
+        on_error.pop_all()
+        return ImageArchive(content, resources)
 
 
 def write_oci_archive(file: BinaryIO, blobs: Iterable[ArchiveBlob | ArchiveManifest], index: bytes) -> None:
