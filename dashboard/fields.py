@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
@@ -15,7 +15,13 @@ def key_ring() -> MultiFernet:
     return MultiFernet([Fernet(key) for key in settings.FIELD_KEYS])
 
 
-class EncryptedTextField(models.TextField):
+if TYPE_CHECKING:
+    TextField = models.TextField[str, str]
+else:
+    TextField = models.TextField
+
+
+class EncryptedTextField(TextField):
     """Text that the database holds as a Fernet token. An unreadable token is an error, never the value.
 
     It cannot be searched, ordered or indexed: each encryption of one text differs.

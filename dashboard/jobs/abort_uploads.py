@@ -7,6 +7,7 @@ and the session stays.
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -78,10 +79,8 @@ def abort(driver: S3Driver, planned: dict[str, Any]) -> tuple[str, int]:
     data = paths.upload_data(planned["repository"], planned["upload_id"])
     for upload_id in now.multipart_ids:
         driver.abort_multipart_upload(data, upload_id)
-    try:
+    with suppress(PathNotFoundError):  # a session that is a multipart upload alone has no folder
         driver.delete(root)
-    except PathNotFoundError:
-        pass  # a session that is a multipart upload alone has no folder
     return "aborted", now.size
 
 

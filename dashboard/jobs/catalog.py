@@ -34,6 +34,7 @@ from storagedriver.layout.manifests import (
 )
 
 BATCH = 2000  # rows of one statement
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 MAX_LINK_BYTES = 1024  # a link has at most 135 bytes; more is read only to say that it is no link
 
 
@@ -82,7 +83,7 @@ class Session:
     repository: str
     upload_id: str
     started: datetime | None = None
-    last_activity: datetime = datetime.min.replace(tzinfo=UTC)
+    last_activity: datetime = LONG_AGO
     size: int = 0
     parts: int = 0
     multipart_ids: list[str] = field(default_factory=list)
@@ -267,7 +268,8 @@ def _read_blob(driver: S3Driver, digest: str, limit: int) -> bytes:
 
 def write_manifests(readings: list[Reading]) -> None:
     """Fill manifest rows and their references, all or none."""
-    rows, references = [], []
+    rows: list[Manifest] = []
+    references: list[Reference] = []
     for reading in readings:
         rows.append(_manifest_row(reading))
         if reading.manifest:
@@ -378,8 +380,8 @@ def publish_scan(
     with transaction.atomic():
         for model in (Tag, Revision):
             model.objects.filter(repository__registry=registry, seen__lt=job.pk).delete()
-        for model in (Repository, UploadSession, Blob):
-            model.objects.filter(registry=registry, seen__lt=job.pk).delete()
+        for catalog in (Repository, UploadSession, Blob):
+            catalog.objects.filter(registry=registry, seen__lt=job.pk).delete()
         Manifest.objects.filter(registry=registry, revisions=None).delete()
         _write_totals(Manifest.objects.filter(registry=registry), totals)
         _write_repositories(

@@ -171,7 +171,7 @@ def describe(error: Exception, job: Job) -> str:
         return error.detail
     if isinstance(error, JobError):
         return str(error)
-    logger.exception("job %d (%s) failed", job.pk, job.kind, exc_info=error)
+    logger.error("job %d (%s) failed", job.pk, job.kind, exc_info=error)
     return f"Unexpected {type(error).__name__}. The worker's log has the details under job {job.pk}."
 
 

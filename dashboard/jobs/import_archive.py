@@ -7,7 +7,7 @@ index), then the tag's index entry, and the tag itself last. Stopped anywhere, i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from django.conf import settings
@@ -163,10 +163,8 @@ def upload_blob(run: ShardRun, blob: ArchiveBlob) -> None:
 def drop_lost_upload(run: ShardRun) -> None:
     """Abort the multipart upload that an earlier, lost run of this shard left."""
     if lost := run.shard.cursor:
-        try:
+        with suppress(PathNotFoundError):  # committed, or aborted already
             run.driver.abort_multipart_upload(lost["path"], lost["upload_id"])
-        except PathNotFoundError:
-            pass  # committed, or aborted already
         run.save({})
 
 
@@ -185,7 +183,7 @@ def publish(run: ShardRun, image: ArchiveImage, target: Reference) -> None:
     driver.put_content(paths.tag_index_link(repository, tag, image.root), image.root.encode())
     driver.put_content(paths.tag_current_link(repository, tag), image.root.encode())
     run.log(f"{target} is now {image.root}.")
-    sizes = {blob.digest: blob.size for blob in (*image.blobs, *image.manifests)}
+    sizes = {blob.digest: blob.size for blob in image.blobs} | {item.digest: item.size for item in image.manifests}
     catalog.record_push(
         run.registry, driver, repository, tag, image.root, [manifest.digest for manifest in image.manifests], sizes
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from dashboard.services.imports import receive_archive
 from storagedriver.layout import paths
 from storagedriver.layout.archives import ArchiveBlob, ArchiveManifest, write_oci_archive
 from storagedriver.layout.digests import digest_of
+from storagedriver.layout.manifests import OCI_MANIFEST
 from tests.components import S3Process
 from tests.components.images import OciLayout, layer
 from tests.dashboard.factories import make_registry, make_superuser
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.django_db
 
 DEMO = build_demo(datetime.now(UTC))
 ROOT = "docker/registry/v2"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 
 
 @pytest.fixture
@@ -54,12 +56,12 @@ def demo(registry: Registry, s3: S3Process) -> Registry:
 
 
 @pytest.fixture(autouse=True)
-def spool(tmp_path: Path, settings: Any) -> Iterator[Path]:
+def spool(tmp_path: Path, settings: Any) -> Path:
     """A spool of the test's own."""
     backend = {**settings.STORAGES["spool"], "OPTIONS": {"location": str(tmp_path / "spool")}}
     settings.STORAGES = {**settings.STORAGES, "spool": backend}
     Archive._meta.get_field("file").storage = storages["spool"]
-    yield tmp_path / "spool"
+    return tmp_path / "spool"
 
 
 def run(kind: str, registry: Registry, **parameters: Any) -> Job:
@@ -282,23 +284,18 @@ def test_a_wrong_digest_publishes_nothing(registry: Registry, s3: S3Process) -> 
     config = ArchiveBlob.of(b'{"os":"linux"}', "application/vnd.oci.image.config.v1+json")
     good, bad = layer("good"), layer("bad")
     lied = digest_of(b"what it claims to be")
-    descriptor = '{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"%s","size":%d}'
-    content = (
-        '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"%s",'
-        '"digest":"%s","size":%d},"layers":[%s,%s]}'
-        % (
-            config.media_type,
-            config.digest,
-            config.size,
-            descriptor % (digest_of(good), len(good)),
-            descriptor % (lied, len(bad)),
-        )
+    layers = [(digest_of(good), len(good)), (lied, len(bad))]
+    content = json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "config": {"mediaType": config.media_type, "digest": config.digest, "size": config.size},
+            "layers": [{"mediaType": OCI_LAYER, "digest": digest, "size": size} for digest, size in layers],
+        }
     ).encode()
-    manifest = ArchiveManifest(digest_of(content), content, "application/vnd.oci.image.manifest.v1+json")
-    index = (
-        '{"schemaVersion":2,"manifests":[{"mediaType":"%s","digest":"%s","size":%d}]}'
-        % (manifest.media_type, manifest.digest, manifest.size)
-    ).encode()
+    manifest = ArchiveManifest(digest_of(content), content, OCI_MANIFEST)
+    named = {"mediaType": OCI_MANIFEST, "digest": manifest.digest, "size": manifest.size}
+    index = json.dumps({"schemaVersion": 2, "manifests": [named]}).encode()
     buffer = io.BytesIO()
     blobs = [config, manifest, ArchiveBlob.of(good, ""), ArchiveBlob.of(bad, "")]
     write_oci_archive(buffer, blobs, index)
