@@ -14,9 +14,8 @@ repository is then live: what could not be read must never lead to a deletion.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, field
-from itertools import chain
 
 from .manifests import ParsedManifest
 
@@ -81,76 +80,89 @@ def mark(
     `manifests` is one that could not be. What is in neither is gone, and needs nothing any more.
     """
     existing = blobs if isinstance(blobs, Set) else frozenset(blobs)
-    graph = _Graph(repositories, manifests)
-    tagged = [(name, digest) for name, links in repositories.items() for digest in links.tags.values()]
-    revisions = [(name, digest) for name, links in repositories.items() for digest in links.revisions]
+    graph = _Graph(repositories, manifests, existing)
+    held = None
+    while held != graph.unreadable.keys():  # walking may come upon more of them, in indexes
+        held = set(graph.unreadable)
+        by_tags = graph.walk(
+            {
+                name: [*links.tags.values(), *(links.revisions | links.layers if name in held else ())]
+                for name, links in repositories.items()
+            }
+        )
+        by_untagged = graph.walk({name: links.revisions for name, links in repositories.items()}, by_tags)
 
-    needed = graph.walk(tagged + revisions)
-    unreadable = {
-        name: found
-        for name, digests in needed.items()
-        if (found := {digest for digest in graph.expected(name, digests) if digest in existing} - manifests.keys())
-    }
-    held = [(name, digest) for name in unreadable for digest in needed[name] | repositories[name].layers]
-    by_tags = graph.walk(tagged + held)
-
-    reachable = existing & set().union(*by_tags.values())
-    untagged = (existing & set().union(*needed.values())) - reachable
+    reachable: set[str] = set()
+    for digests in by_tags.values():
+        reachable |= digests & existing
+    untagged: set[str] = set()
+    for digests in by_untagged.values():
+        untagged |= digests & existing
+    untagged -= reachable
     return Marks(
-        reachable=set(reachable),
-        untagged=set(untagged),
-        unreferenced=set(existing - reachable - untagged),
+        reachable=reachable,
+        untagged=untagged,
+        unreferenced={digest for digest in existing if digest not in reachable and digest not in untagged},
         needed_by_tags=by_tags,
-        needed_by_untagged={name: digests - by_tags[name] for name, digests in needed.items()},
-        unreadable=unreadable,
+        needed_by_untagged=by_untagged,
+        unreadable=graph.unreadable,
     )
 
 
 class _Graph:
-    """Nodes are (repository, digest); an edge leads to what becomes live with it."""
+    """Leads from a digest in a repository to what lives with it. `unreadable` grows as manifests are come upon."""
 
-    def __init__(self, repositories: Mapping[str, RepositoryLinks], manifests: Mapping[str, References]) -> None:
+    def __init__(
+        self, repositories: Mapping[str, RepositoryLinks], manifests: Mapping[str, References], existing: Set[str]
+    ) -> None:
         self._repositories = repositories
         self._manifests = manifests
+        self._existing = existing
         self._referrers: dict[tuple[str, str], list[str]] = defaultdict(list)
         self._referrers_elsewhere: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        self._subjects: set[str] = set()
+        self.unreadable: dict[str, set[str]] = {}
         for name, links in repositories.items():
+            self._expect_manifests(name, links.tags.values())
+            self._expect_manifests(name, links.revisions)
             for digest in links.revisions:
                 references = manifests.get(digest)
                 if references is None or references.subject is None:
                     continue
+                self._subjects.add(references.subject)
                 if references.subject in links.revisions:
                     self._referrers[name, references.subject].append(digest)
                 else:
                     self._referrers_elsewhere[references.subject].append((name, digest))
 
-    def walk(self, roots: list[tuple[str, str]]) -> dict[str, set[str]]:
-        """Repository -> every digest that the roots make live in it."""
-        live: dict[str, set[str]] = {name: set() for name in self._repositories}
-        pending = roots
+    def walk(
+        self, roots: Mapping[str, Iterable[str]], known: Mapping[str, Set[str]] | None = None
+    ) -> dict[str, set[str]]:
+        """Repository -> every digest that `roots` lead to in it, `known` ones and what only they lead to left out."""
+        found: dict[str, set[str]] = {name: set() for name in self._repositories}
+        pending = [(name, list(digests)) for name, digests in roots.items()]
         while pending:
-            name, digest = pending.pop()
-            if digest not in live[name]:
-                live[name].add(digest)
-                pending.extend(self._edges(name, digest))
-        return live
+            name, digests = pending.pop()
+            seen, skip = found[name], known[name] if known else frozenset[str]()
+            signatures = self._repositories[name].signatures
+            while digests:
+                digest = digests.pop()
+                if digest in seen or digest in skip:
+                    continue
+                seen.add(digest)
+                # A layer that is a manifest elsewhere is followed too: rather keep too much.
+                if references := self._manifests.get(digest):
+                    digests += references.content
+                    digests += references.children
+                    self._expect_manifests(name, references.children)
+                if digest in self._subjects:
+                    digests += self._referrers.get((name, digest), ())
+                    pending += [(other, [referrer]) for other, referrer in self._referrers_elsewhere.get(digest, ())]
+                if signatures:
+                    digests += signatures.get(digest, ())
+        return found
 
-    def expected(self, name: str, digests: Set[str]) -> Iterator[str]:
-        """Those digests of a repository that should be manifests: revisions, tags, and children of an index."""
-        links = self._repositories[name]
-        yield from links.revisions
-        yield from links.tags.values()
+    def _expect_manifests(self, name: str, digests: Iterable[str]) -> None:
         for digest in digests:
-            if references := self._manifests.get(digest):
-                yield from references.children
-
-    def _edges(self, name: str, digest: str) -> Iterator[tuple[str, str]]:
-        # A layer that is a manifest elsewhere is followed too: rather keep too much.
-        if references := self._manifests.get(digest):
-            for part in chain(references.content, references.children):
-                yield name, part
-        for signature in self._repositories[name].signatures.get(digest, ()):
-            yield name, signature
-        for referrer in self._referrers.get((name, digest), ()):
-            yield name, referrer
-        yield from self._referrers_elsewhere.get(digest, ())
+            if digest not in self._manifests and digest in self._existing:
+                self.unreadable.setdefault(name, set()).add(digest)
