@@ -180,7 +180,7 @@ class _Probe:
             metadata = error.__cause__.response["ResponseMetadata"]
         self.headers = {name.lower(): value for name, value in metadata.get("HTTPHeaders", {}).items()}
         with suppress(ValueError, TypeError):
-            self.skew = asked - parsedate_to_datetime(self.headers["date"]).astimezone(UTC)
+            self.skew = asked - parsedate_to_datetime(self.headers.get("date", "")).astimezone(UTC)
         parsed = self.refusal.detail or "IsTruncated" in self.listing
         if not parsed or self.headers.get("content-type", "").startswith("text/html"):
             raise self.no_s3()
