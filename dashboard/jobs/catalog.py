@@ -242,8 +242,10 @@ def read_manifest(driver: S3Driver, pk: int, digest: str) -> Reading:
     try:
         reading.content = _read_blob(driver, digest, MAX_MANIFEST_BYTES)
         reading.manifest = parse_manifest(reading.content)
-    except (ManifestError, ContentTooLargeError) as error:
+    except ManifestError as error:
         reading.content, reading.error = b"", str(error)
+    except ContentTooLargeError as error:
+        reading.error = f"The manifest has {error.size:,} bytes; registries serve none over 4 MiB. Delete it."
     except PathNotFoundError:
         reading.error = "The repository links this manifest but its blob is missing. Push the image again."
     config = reading.manifest.config if reading.manifest else None
