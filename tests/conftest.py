@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import django
 import pytest
 
 from tests.components import Postgres, Redis, S3Process
@@ -36,13 +37,13 @@ os.environ |= {
 (DATA_DIR / "static").mkdir()
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    from django.conf import settings
+from django.conf import settings  # noqa: E402 - it reads the environment
 
-    settings.STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # fast; nothing here is a secret
-    for folder in ("messages", "control", "processed"):
-        (settings.BROKER_DIR / folder).mkdir(parents=True)
+settings.STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # fast; nothing here is a secret
+for _folder in ("messages", "control", "processed"):
+    (settings.BROKER_DIR / _folder).mkdir(parents=True, exist_ok=True)
+django.setup()  # before the conftests below import models
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -98,6 +98,25 @@ class OciLayout:
         """Return the tag as skopeo names it."""
         return f"oci:{self.folder}:{tag}"
 
+    def manifest(self, tag: str) -> bytes:
+        """Return the manifest or index of a tag."""
+        names = "org.opencontainers.image.ref.name"
+        digest = next(entry["digest"] for entry in self._index if entry["annotations"][names] == tag)
+        return self.blobs[digest].read_bytes()
+
+    def closure(self, tag: str) -> dict[str, bytes]:
+        """Return the manifest of a tag and everything it needs, by digest."""
+        found: dict[str, bytes] = {}
+        waiting = [self.manifest(tag)]
+        while waiting:
+            content = waiting.pop()
+            found[digest_of(content)] = content
+            document = json.loads(content)
+            waiting += [self.blobs[child["digest"]].read_bytes() for child in document.get("manifests", [])]
+            for blob in [*document.get("layers", []), *filter(None, [document.get("config")])]:
+                found[blob["digest"]] = self.blobs[blob["digest"]].read_bytes()
+        return found
+
     def contents(self) -> dict[str, bytes]:
         """Return every blob by digest."""
         return {digest: path.read_bytes() for digest, path in self.blobs.items()}
