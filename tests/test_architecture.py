@@ -32,8 +32,8 @@ def test_the_driver_knows_no_database(path: Path) -> None:
 
 @pytest.mark.parametrize("path", modules("dashboard"), ids=lambda path: str(path.relative_to(ROOT)))
 def test_only_dispatch_sends_messages(path: Path) -> None:
-    if path.name != "dispatch.py":
-        assert not [name for name in imports_of(path) if name.endswith((".current_app", ".send_task"))]
+    calls = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+    assert path.name == "dispatch.py" or not calls & {"send_task", "apply_async", "delay", "delay_on_commit"}
 
 
 @pytest.mark.parametrize("path", modules("dashboard/views"), ids=lambda path: path.name)
@@ -42,10 +42,12 @@ def test_views_fetch_with_permission(path: Path) -> None:
     assert not [name for name in imports_of(path) if name.endswith((".get_object_or_404", ".get_list_or_404"))]
 
 
-@pytest.mark.parametrize("path", [*modules("dashboard"), *modules("project")], ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", [*modules("dashboard"), *modules("project")], ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_nothing_is_marked_safe(path: Path) -> None:
     """Image content is hostile: markup is written in templates, where everything is escaped."""
-    assert not [name for name in imports_of(path) if name.endswith((".mark_safe", ".SafeString"))]
+    assert not [name for name in imports_of(path) if name.endswith(".mark_safe")]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "templates").rglob("*.html")), ids=lambda path: path.name)
