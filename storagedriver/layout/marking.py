@@ -7,8 +7,8 @@ shared, so what one repository needs is needed. In a repository the roots are it
 * every revision whose `subject` is live: signatures, SBOMs and attestations stay as long as their image. Where the
   repository does not have the subject itself, the subject being live in any other repository is enough.
 
-A manifest that exists but could not be read may need, or be needed by, anything in its repository. All of that
-repository is then live: what could not be read must never lead to a deletion.
+A manifest that exists but could not be read may need, or be needed by, anything in its repository. So may a tag. All
+that such a repository links is live: what could not be read must never lead to a deletion.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ class RepositoryLinks:
     layers: Set[str] = frozenset()
     signatures: Mapping[str, Collection[str]] = field(default_factory=dict)
     """Schema 1 revision -> its signature blobs (registries up to 2.4)."""
+    incomplete: bool = False
+    """A tag's link, or part of the listing, could not be read: all of the repository counts as needed by tags."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +76,22 @@ class Marks:
 def mark(
     repositories: Mapping[str, RepositoryLinks], manifests: Mapping[str, References], blobs: Collection[str]
 ) -> Marks:
-    """Sort `blobs`, the digests of all listed blobs, by who needs them.
+    """Sort `blobs`, the digests of all listed blobs (or a mapping by them), by who needs them.
 
     `manifests` has every manifest that could be read. A revision, tag or child of an index that is in `blobs` but not in
     `manifests` is one that could not be. What is in neither is gone, and needs nothing any more.
     """
-    existing = blobs if isinstance(blobs, Set) else frozenset(blobs)
+    existing: Set[str] = blobs.keys() if isinstance(blobs, Mapping) else frozenset(blobs)
     graph = _Graph(repositories, manifests, existing)
     held = None
     while held != graph.unreadable.keys():  # walking may come upon more of them, in indexes
         held = set(graph.unreadable)
         by_tags = graph.walk(
             {
-                name: [*links.tags.values(), *(links.revisions | links.layers if name in held else ())]
+                name: [
+                    *links.tags.values(),
+                    *(links.revisions | links.layers if links.incomplete or name in held else ()),
+                ]
                 for name, links in repositories.items()
             }
         )

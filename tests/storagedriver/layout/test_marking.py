@@ -122,6 +122,22 @@ def test_an_unreadable_tag_keeps_all_that_its_repository_links() -> None:
     assert classes(marks) == ("Xa", "", "")
 
 
+def test_an_unread_tag_keeps_all_that_its_repository_links() -> None:
+    links = RepositoryLinks({}, {"A"}, {"a", "b"}, incomplete=True)
+    assert classes(mark({"api": links}, {"A": image("a")}, set("Aabc"))) == ("Aab", "", "c")
+
+
+def test_an_unreadable_image_of_an_index_within_an_index_is_found() -> None:
+    """The inner index is no revision here, so that only walking comes upon what it names."""
+    marks = mark({"api": repository("I", "a", v1="I")}, {"I": index("J"), "J": index("X")}, set("IJXaz"))
+    assert classes(marks) == ("IJXa", "", "z")
+    assert marks.unreadable == {"api": {"X"}}
+
+
+def test_blobs_may_come_with_their_sizes() -> None:
+    assert classes(mark({"api": repository("A", v="A")}, {"A": image("a")}, dict.fromkeys("Aab", 1))) == ("Aa", "", "b")
+
+
 def test_a_manifest_that_is_gone_holds_nothing_back() -> None:
     marks = mark({"api": repository("GB", "ab", v1="G", v2="I")}, {"B": image("b"), "I": index("H")}, set("BIabz"))
     assert classes(marks) == ("I", "Bb", "az")
