@@ -9,12 +9,13 @@ import threading
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from .documents import KIB
+from .documents import KIB, MIB
 from .errors import ArchiveError, shown
 
 MAX_MEMBERS = 50_000
 # Extended headers of one member: names and times, where hostile ones would fill the memory.
 MAX_HEADER_BYTES = 256 * KIB
+MAX_READ_BYTES = 64 * MIB  # by `read`, in all; an archive of a thousand images needs a tenth of it
 BLOCK_BYTES = 512
 
 
@@ -75,6 +76,7 @@ class TarIndex:
     def __init__(self, file: BinaryIO) -> None:
         self._file = SharedFile(file)
         self._members: dict[str, _Member] = {}
+        self._readable_bytes = MAX_READ_BYTES
         self._read_headers(file)
         for name, member in self._members.items():
             if member.target is not None:
@@ -95,9 +97,13 @@ class TarIndex:
         return self._file.window(member.offset, member.size)
 
     def read(self, name: str, limit: int) -> bytes:
-        """The content of a member of at most `limit` bytes."""
+        """The content of a member of at most `limit` bytes. All that is read so, also again, is limited too: an archive
+        may name one manifest ten thousand times."""
         if (size := self.size(name)) > limit:
             raise ArchiveError(f"{shown(name)} in the archive has {size} bytes; at most {limit} are allowed.")
+        self._readable_bytes -= size
+        if self._readable_bytes < 0:
+            raise ArchiveError(f"The manifests and configs of the archive are over {MAX_READ_BYTES // MIB} MiB in all.")
         with self.open(name) as stream:
             return stream.read()
 

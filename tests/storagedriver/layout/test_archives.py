@@ -420,6 +420,23 @@ def test_a_manifest_over_4_mib_is_refused() -> None:
         images_in(layout([huge], descriptor(huge)))
 
 
+def test_one_manifest_named_ten_thousand_times_is_refused() -> None:
+    manifest, blobs = oci_image(BASE)
+    manifest = oci_manifest(json.loads(manifest.content) | {"annotations": {"padding": "x" * MIB}}, manifest.media_type)
+    indexes = [oci_index(descriptor(manifest, annotations={"n": str(number)})) for number in range(100)]
+    with pytest.raises(ArchiveError, match="over 64 MiB in all"):
+        images_in(layout([*blobs, manifest, *indexes], *map(descriptor, indexes)))
+
+
+def test_one_config_named_a_thousand_times_is_refused() -> None:
+    members = docker_archive(([], []))
+    (name,) = (name for name in members if name != "manifest.json")
+    members[name] = members[name].ljust(MIB)
+    members["manifest.json"] = json.dumps([{"Config": name, "Layers": []}] * 1000).encode()
+    with pytest.raises(ArchiveError, match="over 64 MiB in all"):
+        images_in(members)
+
+
 def test_a_schema_1_image_is_refused() -> None:
     content = json.dumps({"schemaVersion": 1, "fsLayers": [{"blobSum": digest_of(b"")}]}).encode()
     old = ArchiveManifest(digest_of(content), content, manifests.SCHEMA1)
