@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-BUCKET: Final = "demo-registry"
+HOST: Final = "127.0.0.1"
+BUCKET: Final = "demo"
 REGION: Final = "us-east-1"
 ACCESS_KEY: Final = "demo"
-SECRET_KEY: Final = "demo-secret"  # noqa: S105 - see above
+SECRET_KEY: Final = "demodemo"  # noqa: S105 - see above

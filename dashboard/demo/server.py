@@ -27,14 +27,13 @@ from werkzeug.datastructures import Headers
 from werkzeug.serving import make_server
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-from dashboard.demo import REGION
+from dashboard.demo import HOST, REGION
 from dashboard.demo.registry import DemoRegistry
 from dashboard.demo.state import StateFolder, initiated, new_upload
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication
 
-HOST: Final = "127.0.0.1"
 LOOPBACK_NAMES: Final = {"127.0.0.1", "localhost", "::1"}
 CHANGING_METHODS: Final = {"PUT", "POST", "DELETE"}
 

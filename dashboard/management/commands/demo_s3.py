@@ -11,9 +11,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from dashboard.demo import BUCKET
+from dashboard.demo import BUCKET, HOST
 from dashboard.demo.content import build_demo
-from dashboard.demo.server import HOST, S3Server
+from dashboard.demo.server import S3Server
 
 
 class Command(BaseCommand):
@@ -26,7 +26,7 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, required=True)
         parser.add_argument("--folder", type=Path, default=settings.DATA_DIR / "s3", help="where the state is kept")
 
-    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002 - Django's signature
+    def handle(self, *args: Any, **options: Any) -> None:
         port, folder = options["port"], options["folder"]
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # all that was answered is stored: nothing to wait for
         try:
