@@ -364,6 +364,7 @@ def publish_scan(
         name: marking.RepositoryLinks(
             tags={tag: digest for tag, digest in tags.get(pk, {}).items() if digest},
             revisions=frozenset(revisions.get(pk, ())),
+            incomplete=not all(tags.get(pk, {}).values()),
         )
         for pk, name in names.items()
     }

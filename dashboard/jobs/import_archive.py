@@ -6,6 +6,7 @@ index), then the tag's index entry, and the tag itself last. Stopped anywhere, i
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -14,7 +15,7 @@ from django.conf import settings
 
 from dashboard.jobs import catalog
 from dashboard.jobs.base import JobError, JobKind, ShardRun
-from dashboard.models import Archive, Job, Role, Shard
+from dashboard.models import Archive, Job, JobEvent, Role, Shard
 from storagedriver import PathNotFoundError, S3Driver
 from storagedriver.layout import paths
 from storagedriver.layout.archives import ArchiveBlob, ArchiveImage, ImageArchive, open_archive
@@ -90,6 +91,12 @@ def spooled(run: ShardRun) -> Iterator[ImageArchive]:
         raise JobError("The archive's file is not in this worker's spool: all hosts must share SPOOL_DIR.") from None
     except LayoutError as error:
         raise JobError(f"{archive.name}: {error}") from error
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise JobError(
+            "The worker's disk is full while it unpacks the archive. Free space or set SCRATCH_DIR."
+        ) from error
 
 
 def choose_targets(references: list[tuple[str, ...]], reference: str) -> list[Reference]:
@@ -123,6 +130,8 @@ def check(run: ShardRun, images: list[ArchiveImage]) -> None:
             while content := stream.read(READ_BYTES):
                 run.advance(bytes_done=len(content))
     run.log(f"Checked {len(blobs)} blobs, {total:,} bytes: every digest is right.")
+    for platform in (name for image in images for name in image.left_out):
+        run.log(f"The archive's index names {platform}, but the archive does not hold it.", JobEvent.Level.WARNING)
 
 
 def upload_blobs(run: ShardRun, image: ArchiveImage, sent: dict[str, int]) -> None:
