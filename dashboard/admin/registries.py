@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
 from django.forms import BaseModelFormSet
+from django.forms.widgets import Script
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
@@ -54,6 +55,7 @@ class MembershipInline(MembershipAdminInline):
     model = Membership
     form = MembershipForm
     extra = 0
+    verbose_name = "member"
     verbose_name_plural = "members"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
@@ -84,7 +86,7 @@ class RegistryAdmin(RegistryModelAdmin):
 
     form = RegistryForm
     inlines = (MembershipInline,)
-    list_display = ("name", "slug", "bucket", "place", "version", "encryption", "storage_class")
+    list_display = ("name", "short_name", "bucket", "place", "version", "encryption", "storage_class")
     search_fields = ("name", "slug", "bucket")
     search_help_text = "Name, short name or bucket"
     prepopulated_fields = {"slug": ("name",)}
@@ -92,7 +94,11 @@ class RegistryAdmin(RegistryModelAdmin):
     save_on_top = False
 
     class Media:
-        js = ("dashboard/registry-form.js",)
+        js = (Script("dashboard/registry-form.js", type="module"),)
+
+    @admin.display(description="short name", ordering="slug")
+    def short_name(self, registry: Registry) -> str:
+        return registry.slug
 
     @admin.display(description="region or endpoint", ordering="region_endpoint")
     def place(self, registry: Registry) -> str:
@@ -119,6 +125,9 @@ class RegistryAdmin(RegistryModelAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return RegistryChangeList
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        return super().changelist_view(request, {"title": "Registries", **(extra_context or {})})
 
     # The form
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
@@ -47,27 +47,27 @@ class RuledField(forms.CharField):
         self.rules = rules
 
 
-class MebibytesField(forms.DecimalField):
-    """A number of bytes, entered and shown in MiB."""
+class MebibytesField(forms.Field):
+    """A number of bytes, entered and shown in MiB, within S3's limits for parts."""
+
+    widget = forms.NumberInput
 
     def prepare_value(self, value: Any) -> Any:
         return f"{(Decimal(value) / MIB).normalize():f}" if isinstance(value, int) else value
 
-    def to_python(self, value: Any) -> Any:
-        """Return bytes as an int."""
-        number = super().to_python(value)
-        if number is None:
+    def to_python(self, value: Any) -> int | None:
+        """Return bytes."""
+        if value in self.empty_values:
             return None
         low, high = MIN_PART_BYTES // MIB, MAX_PART_BYTES // MIB
-        if not (
-            number.is_finite() and low <= number <= high
-        ):  # before the conversion: 1e999999 is a short text and a long int
-            raise ValidationError(f"S3 takes parts of {low} to {high:,} MiB.")
+        try:
+            number = Decimal(str(value).strip())
+            fits = low <= number <= high  # before the conversion: 1e999999 is a short text and a long int
+        except InvalidOperation:
+            fits = False
+        if not fits:
+            raise ValidationError(f"Enter a number of MiB from {low} to {high}: S3 takes no smaller or larger parts.")
         return int(number * MIB)
-
-    def validate(self, value: Any) -> None:
-        """Do no more than ask for a value: to_python has looked at it."""
-        forms.Field.validate(self, value)
 
 
 class SecretField(forms.CharField):

@@ -119,13 +119,14 @@ class Registry(models.Model):
             "region": self.region or ("us-east-1" if self.region_endpoint else ""),
             "regionendpoint": self.region_endpoint,
             "rootdirectory": self.root_directory,
-            "secure": self.secure,
             "v4auth": self.v4auth,
             "chunksize": self.chunk_size,
             "encrypt": self.encryption != self.Encryption.NONE,
             "keyid": self.kms_key_id if kms else "",
             "storageclass": self.storage_class,
         }
+        if "://" not in self.region_endpoint:
+            values["secure"] = self.secure
         if self.credentials_source == self.Credentials.STATIC:
             # The driver refuses a blank pair: a row never falls back to the server's own identity by accident.
             values |= {"credentials": "static", "accesskey": self.access_key, "secretkey": self.secret_key}

@@ -188,6 +188,8 @@ def _parameter_errors(registry: Registry) -> dict[str, list[str]]:
         parameters = registry.parameters()
     except ParameterErrors as refused:
         errors = {PARAMETER_FIELDS[name]: messages for name, messages in refused.items()}
+        if "region" in errors and not registry.region:
+            errors["region"] = ["Enter the bucket's region, such as eu-central-1."]
         amazon = not registry.region_endpoint
     else:
         amazon = parameters.amazon
