@@ -240,7 +240,8 @@ def _build(
     events.register("before-parameter-build.s3", _stay_in_region)
     events.register("before-parameter-build.s3.UploadPart", _leave_parts_unsummed)
     events.register("before-sign.s3.DeleteObjects", _add_content_md5)
-    events.register_first("before-parse.s3.ListObjectsV2", _keep_raw_listing)
+    # This wildcard comes before botocore's own check on "before-parse.s3.*", which parses every body whole.
+    events.register("before-parse.*.ListObjectsV2", _keep_raw_listing)
     if not policy.allow_private:
         _guard_connections(client, policy)
     return Connection(client, requests)

@@ -6,8 +6,9 @@ Directory markers (keys that end in "/") are what consoles leave behind: they ar
 
 from __future__ import annotations
 
+import functools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +25,6 @@ from storagedriver.paths import KeyMap
 if TYPE_CHECKING:
     from storagedriver.driver import S3Driver
 
-PAGE_KEYS = 1_000
 SCAN_CONCURRENCY = 16
 # With more direct children than this, one chain of pages costs fewer requests than a shard for each child.
 MAX_CHILD_SHARDS = 256
@@ -59,60 +59,89 @@ class MalformedPageError(Exception):
     """A listing answer that is no complete S3 listing."""
 
 
+FIELDS = ("Key", "LastModified", "ETag", "Size", "StorageClass")
+
+
+@functools.lru_cache(maxsize=16)
+def _columns(namespace: str) -> tuple[etree.XPath, ...]:
+    """Return expressions for all texts of a field on a page, one for each of FIELDS. libxml2 walks the page, not Python."""
+    names, prefix = ({"s": namespace}, "s:") if namespace else (None, "")
+    return tuple(
+        etree.XPath(f"{prefix}Contents/{prefix}{name}/text()", namespaces=names, smart_strings=False) for name in FIELDS
+    )
+
+
+def _rows(root: etree._Element, namespace: str) -> Iterable[tuple[str, str, str, str, str]]:
+    """Return the fields of every listed object, in the order of FIELDS; "" for an ETag or storage class that is absent."""
+    tag = f"{{{namespace}}}" if namespace else ""
+    contents = root.findall(f"{tag}Contents")
+    columns = [column(root) for column in _columns(namespace)]
+    if all(len(column) == len(contents) for column in columns):
+        return zip(*columns, strict=True)
+    return [
+        (
+            item.findtext(f"{tag}Key") or "",
+            item.findtext(f"{tag}LastModified") or "",
+            item.findtext(f"{tag}ETag") or "",
+            item.findtext(f"{tag}Size") or "",
+            item.findtext(f"{tag}StorageClass") or "",
+        )
+        for item in contents
+    ]
+
+
 def parse_page(body: bytes, keys: KeyMap) -> Page:
     """Parse the body of a ListObjectsV2 answer. Raises MalformedPageError for a cut body or anything else."""
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True)
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
     try:
         root = etree.fromstring(body, parser)
     except etree.XMLSyntaxError as error:
         raise MalformedPageError(str(error)) from None
-    name = etree.QName(root).localname
-    if name != "ListBucketResult":
-        raise MalformedPageError(f"a document <{name}>")
-    cut = root.tag.rindex("}") + 1 if root.tag.startswith("{") else 0
+    name = etree.QName(root)
+    if name.localname != "ListBucketResult":
+        raise MalformedPageError(f"a document <{name.localname}>")
+    namespace = name.namespace or ""
+    tag = f"{{{namespace}}}" if namespace else ""
+    encoded = root.findtext(f"{tag}EncodingType") == "url"
+    to_path = keys.path
     entries: list[Entry] = []
-    directories: list[str] = []
     markers: list[str] = []
-    head: dict[str, str] = {}
-    encoded = root.findtext(f"{root.tag[:cut]}EncodingType") == "url"
-    last_key = ""
+    last_key = key = ""
     try:
-        for element in root:
-            tag = element.tag[cut:]
-            if tag == "Contents":
-                fields = {child.tag[cut:]: child.text or "" for child in element}
-                key = unquote_plus(fields["Key"]) if encoded else fields["Key"]
-                last_key = max(last_key, key)
-                if key.endswith("/"):
-                    markers.append(key)
-                else:
-                    entries.append(
-                        Entry(
-                            keys.path(key),
-                            int(fields["Size"]),
-                            fields.get("ETag", "").strip('"'),
-                            datetime.fromisoformat(fields["LastModified"]),
-                            fields.get("StorageClass", "STANDARD"),
-                        )
-                    )
-            elif tag == "CommonPrefixes":
-                prefix = element.findtext(f"{root.tag[:cut]}Prefix") or ""
-                prefix = unquote_plus(prefix) if encoded else prefix
-                last_key = max(last_key, prefix)
-                directories.append(keys.path(prefix).removesuffix("/"))
+        for key, modified, etag, size, storage_class in _rows(root, namespace):
+            if encoded and ("%" in key or "+" in key):
+                key = unquote_plus(key)
+            if key.endswith("/"):
+                markers.append(key)
             else:
-                head[tag] = element.text or ""
-    except (KeyError, ValueError) as error:
-        raise MalformedPageError(f"an entry with {error}") from None
-    truncated = head.get("IsTruncated", "false").strip().lower() == "true"
-    token = head.get("NextContinuationToken") or None
+                entries.append(
+                    Entry(
+                        to_path(key),
+                        int(size),
+                        etag.strip('"'),
+                        datetime.fromisoformat(modified),
+                        storage_class or "STANDARD",
+                    )
+                )
+        last_key = key
+        prefixes = root.xpath("*[local-name()='CommonPrefixes']/*[local-name()='Prefix']/text()", smart_strings=False)
+        if encoded:
+            prefixes = [unquote_plus(prefix) for prefix in prefixes]
+        directories = [keys.path(prefix).removesuffix("/") for prefix in prefixes]
+    except ValueError as error:
+        raise MalformedPageError(f"an entry that cannot be read ({error})") from None
+    truncated = (root.findtext(f"{tag}IsTruncated") or "").strip().lower() == "true"
+    token = root.findtext(f"{tag}NextContinuationToken") or None
     if truncated and token is None:
         raise MalformedPageError("a page that ends early without a token to go on")
+    last_key = max([last_key, *prefixes[-1:]])
     return Page(entries, directories, markers, token if truncated else None, last_key)
 
 
 class Lister:
-    """Lists keys of one bucket through a driver's client."""
+    """Lists keys of one bucket through a driver's client, `page_keys` at a time (S3 allows 1,000)."""
+
+    page_keys = 1_000
 
     def __init__(self, driver: S3Driver) -> None:
         self._driver = driver
@@ -126,10 +155,14 @@ class Lister:
         delimiter: str = "",
         start_after: str = "",
         token: str | None = None,
-        limit: int = PAGE_KEYS,
+        limit: int | None = None,
     ) -> Page:
         """Return one page of the keys that begin with `prefix`. Raises StorageDriverError."""
-        request: dict[str, Any] = {"Bucket": self._parameters.bucket, "Prefix": prefix, "MaxKeys": limit}
+        request: dict[str, Any] = {
+            "Bucket": self._parameters.bucket,
+            "Prefix": prefix,
+            "MaxKeys": limit or self.page_keys,
+        }
         if delimiter:
             request["Delimiter"] = delimiter
         if token is not None:
@@ -152,7 +185,7 @@ class Lister:
         raise AssertionError("unreachable")
 
     def pages(
-        self, prefix: str, *, delimiter: str = "", start_after: str = "", limit: int = PAGE_KEYS
+        self, prefix: str, *, delimiter: str = "", start_after: str = "", limit: int | None = None
     ) -> Iterator[Page]:
         """Yield all pages of a prefix in key order. Raises StorageDriverError, also when the listing runs in circles."""
         page = self.page(prefix, delimiter=delimiter, start_after=start_after, limit=limit)

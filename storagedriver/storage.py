@@ -14,13 +14,12 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured, SuspiciousFileOperation
 from django.core.files.base import File
 from django.utils import timezone
-from django.utils.deconstruct import deconstructible
 from storages.backends.s3 import S3Storage
 
 from storagedriver import clients
 from storagedriver.driver import FileInfo, S3Driver
 from storagedriver.errors import InvalidPathError, ParameterErrors, PathNotFoundError
-from storagedriver.middleware.cloudfront import DEFAULT_DURATION, CloudFront
+from storagedriver.middleware.cloudfront import CloudFront
 from storagedriver.parameters import DriverParameters
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ class RegistryFile(File):  # type: ignore[type-arg]  # not generic at run time i
     def seekable(self) -> bool:
         return self.readable()
 
-    def write(self, data: bytes | str) -> int:
+    def write(self, data: Any, /) -> int:
         """Write bytes; text is encoded as UTF-8."""
         if self._writer is None:
             raise io.UnsupportedOperation("the file was opened for reading")
@@ -92,7 +91,6 @@ class RegistryFile(File):  # type: ignore[type-arg]  # not generic at run time i
         self.close()
 
 
-@deconstructible
 class RegistryStorage(S3Storage):
     """A registry's bucket as a storage. OPTIONS take the registry's parameter names:
 
@@ -114,7 +112,7 @@ class RegistryStorage(S3Storage):
             raise ImproperlyConfigured(f"RegistryStorage does not know the option {', '.join(unknown)}")
         try:
             if isinstance(cloudfront, dict):
-                cloudfront = CloudFront.parse(**{"duration": DEFAULT_DURATION} | cloudfront)  # type: ignore[arg-type]
+                cloudfront = CloudFront.parse(**cloudfront)
             parsed = DriverParameters.parse(parameters, version=version)
         except ParameterErrors as errors:
             lines = "; ".join(f"{field}: {' '.join(messages)}" for field, messages in errors.items())
@@ -122,6 +120,8 @@ class RegistryStorage(S3Storage):
         except (TypeError, ValueError) as error:
             raise ImproperlyConfigured(f"RegistryStorage: {error}") from None
         self.driver = S3Driver(parsed, middleware=cloudfront)
+        # Django remembers the arguments, credentials included, for migrations; see deconstruct.
+        self._constructor_args: tuple[tuple[()], dict[str, object]] = ((), {})
         super().__init__()  # type: ignore[no-untyped-call]
 
     def __repr__(self) -> str:
