@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs
 
-from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from moto.s3.models import s3_backends
 from werkzeug.serving import make_server
@@ -22,7 +22,7 @@ moto = DomainDispatcherApplication(create_backend_app)
 one_at_a_time = threading.Lock()  # moto's backend is not thread-safe; bodies are received in parallel
 
 
-class KeepAliveHandler(MotoRequestHandler):  # type: ignore[misc]
+class KeepAliveHandler(MotoRequestHandler):
     """Answers many requests on one connection, which werkzeug's own handler refuses to."""
 
     protocol_version = "HTTP/1.1"
