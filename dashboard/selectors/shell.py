@@ -33,10 +33,11 @@ class ShellRegistry:
 class Shell:
     """Asks the database only for what a page shows: a fragment that has no frame costs nothing."""
 
-    def __init__(self, request: HttpRequest) -> None:
+    def __init__(self, request: HttpRequest, slug: str = "") -> None:
+        """`slug` names the registry of a page whose address does not."""
         self._user = getattr(request, "user", None)
         match = request.resolver_match
-        self._slug = (match.kwargs.get("slug") if match else None) or ""
+        self._slug = slug or (match.kwargs.get("slug") if match else None) or ""
         self.page = match.view_name if match else ""
 
     @property
@@ -74,11 +75,12 @@ class Shell:
         return isinstance(self._user, User) and self._user.is_staff and self._user.has_perm("dashboard.add_registry")
 
 
-def shell_registries(user: Any) -> list[ShellRegistry]:
-    """Return the visible registries with the user's role in each, in one query and without their secrets."""
+def shell_registries(user: Any, slug: str = "") -> list[ShellRegistry]:
+    """Return the visible registries (or the one) with the user's role in each, in one query, without their secrets."""
     own: Any = Subquery(Membership.objects.filter(registry=OuterRef("pk"), user_id=user.pk).values("role")[:1])
     rows = (
         Registry.objects.visible_to(user)
+        .filter(**({"slug": slug} if slug else {}))
         .annotate(own_role=Value(int(Role.ADMINISTRATOR)) if user.is_superuser else own)
         .order_by("name", "pk")
         .values_list("slug", "name", "is_demo", "own_role")[:MAX_SWITCHER]

@@ -16,6 +16,7 @@ from dashboard.forms.filters import JobFilter
 from dashboard.jobs import KINDS
 from dashboard.models import Job, Role
 from dashboard.selectors import jobs as selectors
+from dashboard.selectors.shell import Shell
 from dashboard.services import jobs
 
 STOP_POLLING = 286  # htmx ends its polling at this status
@@ -58,6 +59,7 @@ def job_context(request: HttpRequest, pk: int) -> dict[str, Any]:
         "job": job,
         "kind": kind,
         "registry": job.registry,
+        "shell": Shell(request, job.registry.slug),
         "report": selectors.job_report(job),
         "events": selectors.job_events(job),
         "run_time": selectors.run_time(job),
