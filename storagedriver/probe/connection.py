@@ -175,20 +175,30 @@ class _Probe:
             self.refusal = error
             if isinstance(error.__cause__, NoCredentialsError):
                 return Answer("Nothing was sent: there are no credentials to sign with.", Outcome.SKIPPED)
-            if not isinstance(error.__cause__, ClientError) or error.kind is Kind.TRANSIENT:
+            if not isinstance(error.__cause__, ClientError):
                 raise
             metadata = error.__cause__.response["ResponseMetadata"]
         self.headers = {name.lower(): value for name, value in metadata.get("HTTPHeaders", {}).items()}
-        with suppress(ValueError, TypeError):
-            self.skew = asked - parsedate_to_datetime(self.headers.get("date", "")).astimezone(UTC)
-        parsed = self.refusal.detail or "IsTruncated" in self.listing
-        if not parsed or self.headers.get("content-type", "").startswith("text/html"):
+        with suppress(ValueError, TypeError, KeyError):
+            self.skew = asked - parsedate_to_datetime(self.headers["date"]).astimezone(UTC)
+        if not self.is_s3():
             raise self.no_s3()
+        if self.refusal.kind is Kind.TRANSIENT:
+            raise self.refusal
         endpoint = self.parameters.endpoint_url
         if endpoint.startswith("http:") if endpoint else not self.parameters.secure:
             insecure = Outcome.WARNING if self.parameters.amazon else Outcome.OK
             return Answer(f"{self.host} answered over HTTP, without encryption.", insecure)
         return Answer(f"{self.host} answered over HTTPS.")
+
+    def is_s3(self) -> bool:
+        """Say whether the first answer has the form of S3's: a listing, or a refusal with a code beside the status."""
+        if self.headers.get("content-type", "").startswith("text/html"):
+            return False
+        if not self.refusal.detail:
+            return "IsTruncated" in self.listing
+        # Proxies in front of S3 send the statuses 502 to 504 of their own when it is away.
+        return not self.refusal.code.isdigit() or self.refusal.status in {502, 503, 504}
 
     def no_s3(self) -> Finding:
         return Finding(
@@ -375,8 +385,8 @@ class _Probe:
             self.versions.append(marker)
         self.written = False
         left = self.delete_versions()
-        if self.first_key(self.driver.key(self.scratch)):
-            raise Finding("The store says that it deleted the object, but still lists it.")
+        if self.is_stored(self.scratch):
+            raise Finding("The store says that it deleted the object, but still has it.")
         if left:
             return Answer(
                 "Deleted, but the bucket keeps old versions and the key may not delete those of this test.",
@@ -390,6 +400,17 @@ class _Probe:
                 "Deleting frees no space here unless a lifecycle rule expires old versions.",
             )
         return Answer("Deleted.")
+
+    def is_stored(self, path: str) -> bool:
+        """Say whether an object stands at a path; to keys that may not list, S3 answers 403 for a missing one."""
+        try:
+            with translating(self.parameters):
+                self.driver.client.head_object(Bucket=self.bucket, Key=self.driver.key(path))
+        except StorageDriverError as error:
+            if error.kind in {Kind.MISSING, Kind.DENIED}:
+                return False
+            raise
+        return True
 
     def delete_versions(self) -> bool:
         """Delete what a versioned bucket kept of the scratch object; say whether something is left."""
