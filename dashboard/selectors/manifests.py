@@ -11,6 +11,7 @@ from typing import Any
 from django.db.models import Q
 
 from dashboard.models import Blob, Manifest, Reference, Registry, Repository, Revision, Tag
+from storagedriver.layout.references import is_tag
 
 MAX_TAGS = 50  # shown beside a manifest; more are counted
 MAX_REFERRERS = 200
@@ -95,6 +96,11 @@ def manifest_tags(repository: Repository, manifest: Manifest) -> tuple[list[str]
     names = list(rows.values_list("name", flat=True)[: MAX_TAGS + 1])
     more = rows.count() - MAX_TAGS if len(names) > MAX_TAGS else 0
     return names[:MAX_TAGS], more
+
+
+def has_tag(repository: Repository, manifest: Manifest, name: str) -> bool:
+    """Say whether the tag points at the manifest."""
+    return is_tag(name) and Tag.objects.filter(repository=repository, manifest=manifest, name=name).exists()
 
 
 def parents(repository: Repository, manifest: Manifest) -> list[str]:

@@ -12,7 +12,6 @@ from dashboard.access import registry_for
 from dashboard.models import Manifest, Reference, Repository
 from dashboard.selectors import manifests as selectors
 from dashboard.selectors.repositories import parents
-from storagedriver.layout.references import is_tag
 
 
 @require_safe
@@ -22,7 +21,8 @@ def manifest_detail(request: HttpRequest, slug: str, digest: str, repository: st
     row, manifest = held_manifest(registry, repository, digest)
     tag_names, more_tags = selectors.manifest_tags(row, manifest)
     given = request.GET.get("tag", "")
-    tag = given if is_tag(given) and given in tag_names else ""
+    known = given in tag_names or (more_tags and selectors.has_tag(row, manifest, given))
+    tag = given if known else ""
     references = list(Reference.objects.filter(manifest=manifest).order_by("kind", "position"))
     referrers = selectors.referrers(row, manifest)
     tabs = available_tabs(manifest, references, len(referrers))
