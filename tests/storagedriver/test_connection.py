@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from storagedriver import DriverParameters, S3Driver, clients
 from storagedriver.clients import Timeouts
 from storagedriver.middleware.cloudfront import CloudFront
-from storagedriver.probe import CheckResult, Outcome, check_connection, connection
+from storagedriver.probe import TIMEOUTS, CheckResult, Outcome, check_connection, connection
 
 Make = Callable[..., DriverParameters]
 LINK = "/docker/registry/v2/repositories/team/api/_manifests/tags/latest/current/link"
@@ -70,6 +70,12 @@ def left_behind(driver: S3Driver) -> list[str]:
     objects = [entry.path for page in driver.scan("/") for entry in page]
     uploads = [upload.path for upload in driver.multipart_uploads("/")]
     return [path for path in objects + uploads if path.startswith(connection.SCRATCH)]
+
+
+@pytest.fixture
+def driver(parameters: Make) -> S3Driver:
+    """A driver on a fresh root directory, as the job makes it."""
+    return S3Driver(parameters(), timeouts=TIMEOUTS)
 
 
 @pytest.fixture
