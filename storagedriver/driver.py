@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from storagedriver import clients
 from storagedriver.errors import (
@@ -28,7 +28,6 @@ from storagedriver.errors import (
     StorageDriverErrors,
     UnsupportedMethodError,
     classify,
-    translate,
     translating,
 )
 from storagedriver.listing import Entry, Lister
@@ -145,13 +144,14 @@ class S3Driver:
         check_path(path)
         digest = hashlib.md5(content, usedforsecurity=False).digest()
         with translating(self.parameters):
-            self.client.put_object(
+            answer = self.client.put_object(
                 Bucket=self.parameters.bucket,
                 Key=self.key(path),
                 Body=content,
                 ContentMD5=base64.b64encode(digest).decode(),
                 **self.object_headers(),
             )
+            answer["ETag"]  # a web server may say 200 to anything; only S3 gives an ETag
 
     def reader(self, path: str, offset: int = 0) -> ObjectReader:
         """Return a stream from `offset` to the end; at or beyond the end it is empty. Raises PathNotFoundError."""
@@ -173,18 +173,14 @@ class S3Driver:
         if path == "/":
             return FileInfo(path, 0, None, is_dir=True)
         try:
-            answer = self.client.head_object(Bucket=self.parameters.bucket, Key=self.key(path))
-        except (BotoCoreError, ClientError, OSError) as error:
-            if classify(error) is not Kind.MISSING:
-                raise translate(error, self.parameters) from error
-        else:
-            return FileInfo(
-                path,
-                answer["ContentLength"],
-                answer["LastModified"].astimezone(UTC),
-                is_dir=False,
-                etag=answer["ETag"].strip('"'),
-            )
+            with translating(self.parameters):
+                answer = self.client.head_object(Bucket=self.parameters.bucket, Key=self.key(path))
+                modified = answer["LastModified"].astimezone(UTC)
+                etag = answer["ETag"].strip('"')
+                return FileInfo(path, answer["ContentLength"], modified, is_dir=False, etag=etag)
+        except StorageDriverError as error:
+            if error.kind is not Kind.MISSING:
+                raise
         # Two keys, since the first may be the directory's own marker.
         for page in Lister(self).pages(self.keys.prefix(path), limit=2):
             if page.entries:
@@ -292,7 +288,7 @@ class S3Driver:
             for failure in answer.get("Errors", ())
         ]
 
-    def redirect_url(self, path: str, method: str = "GET", client_ip: str | None = None) -> str | None:  # noqa: ARG002
+    def redirect_url(self, path: str, method: str = "GET", client_ip: str | None = None) -> str | None:
         """Return a URL that serves the object for 20 minutes: CloudFront's if there is a middleware, else presigned S3.
 
         Only pulls are redirected: for other methods than GET and HEAD a version 3 driver returns None, an older one

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 if TYPE_CHECKING:
@@ -176,6 +177,8 @@ class StopWalk(Exception):  # noqa: N818 - the reference's name
     """Raised by a walk's visitor: end the walk, successfully."""
 
 
+# What botocore, its HTTP client and the sockets below raise.
+S3_FAILURES = (BotoCoreError, ClientError, HTTPError, OSError, ResponseParserError)
 TRANSIENT_CODES = frozenset(
     {
         "500",
@@ -279,11 +282,15 @@ def translate(
 
 @contextmanager
 def translating(parameters: DriverParameters, path: str | None = None) -> Iterator[None]:
-    """Run S3 calls; what they raise leaves as a StorageDriverError, see `translate`."""
+    """Run S3 calls and read their answers; what fails leaves as a StorageDriverError, see `translate`."""
     try:
         yield
-    except (BotoCoreError, ClientError, HTTPError, OSError) as exception:
+    except S3_FAILURES as exception:
         raise translate(exception, parameters, path) from exception
+    except KeyError as missing:
+        raise StorageDriverError(
+            f"{parameters.endpoint_host} answered without {missing}; check that endpoint is an S3 service"
+        ) from missing
 
 
 def _metadata(exception: BaseException) -> dict[str, Any]:

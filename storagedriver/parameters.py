@@ -432,7 +432,7 @@ class _Parser:
 
     def endpoint(self, name: str) -> str:
         """Return an endpoint as host or scheme://host, with an optional port and nothing else."""
-        endpoint = self.text(name).rstrip("/")
+        endpoint = self.text(name)
         if not endpoint:
             return ""
         try:
@@ -449,11 +449,11 @@ class _Parser:
             self.error(name, f"no host specified for {name}; write https://host or https://host:port")
         elif parts.username is not None or parts.password is not None:
             self.error(name, f"{name} cannot contain a user or password; use accesskey and secretkey")
-        elif parts.path:
+        elif parts.path not in {"", "/"}:
             self.error(name, f"{name} cannot contain a base path: {parts.path}; keys go under rootdirectory")
         elif parts.query or parts.fragment:
             self.error(name, f"{name} cannot contain query parameters")
-        return endpoint
+        return endpoint.removesuffix("/")
 
     def redirect_endpoint(self) -> str:
         endpoint = self.text("redirectendpoint")
@@ -518,9 +518,10 @@ class _Parser:
                 "Requests travel unencrypted; set secure to true.",
             ),
             (
-                "secure" in self.values and "://" in fields["regionendpoint"],
+                "secure" in self.values
+                and fields["regionendpoint"].startswith("http://" if fields["secure"] else "https://"),
                 "secure",
-                "regionendpoint names a scheme, so secure is ignored.",
+                "regionendpoint names the scheme, so secure is ignored.",
             ),
             (
                 self.version == "3" and not amazon_default and fields["forcepathstyle"] is None,

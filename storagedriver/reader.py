@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
-from storagedriver.errors import Kind, PathNotFoundError, StorageDriverError, classify, error_code, translate
+from storagedriver.errors import (
+    S3_FAILURES,
+    Kind,
+    PathNotFoundError,
+    StorageDriverError,
+    classify,
+    error_code,
+    translate,
+    translating,
+)
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
@@ -121,7 +130,7 @@ class ObjectReader(io.RawIOBase):
             request["IfMatch"] = self._etag
         try:
             answer = self._driver.client.get_object(**request)
-        except (BotoCoreError, ClientError, HTTPError, OSError) as error:
+        except S3_FAILURES as error:
             if error_code(error) in {"InvalidRange", "416"}:
                 self.size = min(self.size, self._position) if self._etag else self._position
                 return
@@ -138,7 +147,8 @@ class ObjectReader(io.RawIOBase):
             ):
                 raise PathNotFoundError(self._path) from error
             raise translate(error, parameters, self._path) from error
-        self._accept(answer)
+        with translating(parameters):
+            self._accept(answer)
 
     def _accept(self, answer: Any) -> None:
         length, content_range = int(answer["ContentLength"]), answer.get("ContentRange", "")
@@ -151,5 +161,5 @@ class ObjectReader(io.RawIOBase):
                 operation="GetObject",
             )
         self._body = answer["Body"]
-        self._etag = answer.get("ETag", "")
+        self._etag = answer["ETag"]
         self.size = start + length

@@ -10,9 +10,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from storagedriver.errors import Kind, PathNotFoundError, classify, error_code, translate, translating
+from storagedriver.errors import (
+    S3_FAILURES,
+    Kind,
+    PathNotFoundError,
+    StorageDriverError,
+    classify,
+    error_code,
+    translate,
+    translating,
+)
 from storagedriver.parts import Span, copy_spans
 
 if TYPE_CHECKING:
@@ -101,7 +108,7 @@ class Uploads:
                 Body=body,  # type: ignore[arg-type]  # the stubs miss bytearray
                 ContentMD5=base64.b64encode(digest).decode(),
             )
-        return Part(number, len(body), answer["ETag"])
+            return Part(number, len(body), answer["ETag"])
 
     def copy(self, source: str, etag: str, path: str, upload_id: str, size: int) -> list[Part]:
         """Copy an object of `size` bytes into an upload's parts from number 1, side by side, within S3.
@@ -119,7 +126,7 @@ class Uploads:
                     CopySourceRange=f"bytes={span.first}-{span.last}",
                     CopySourceIfMatch=etag,
                 )
-            return Part(span.number, span.last - span.first + 1, answer["CopyPartResult"]["ETag"])
+                return Part(span.number, span.last - span.first + 1, answer["CopyPartResult"]["ETag"])
 
         spans = copy_spans(size, self._parameters.multipartcopychunksize)
         threads = min(self._parameters.multipartcopymaxconcurrency, MAX_COPY_THREADS, len(spans))
@@ -140,7 +147,7 @@ class Uploads:
                 UploadId=upload_id,
                 MultipartUpload={"Parts": [{"PartNumber": part.number, "ETag": part.etag} for part in parts]},
             )
-        except (BotoCoreError, ClientError, OSError) as error:
+        except S3_FAILURES as error:
             doubtful = error_code(error) == "NoSuchUpload" or classify(error) is Kind.TRANSIENT
             if not (doubtful and self._is_complete(path, parts)):
                 raise translate(error, self._parameters) from error
@@ -169,12 +176,12 @@ class Uploads:
     def _is_complete(self, path: str, parts: Sequence[Part]) -> bool:
         """Say whether the object at a path is made of exactly these parts."""
         try:
-            answer = self._driver.client.head_object(**self._object(path))
-        except (BotoCoreError, ClientError, OSError):
+            info = self._driver.stat(path)
+        except StorageDriverError:
             return False
-        if answer["ContentLength"] != sum(part.size for part in parts):
+        if info.is_dir or info.size != sum(part.size for part in parts):
             return False
-        etag = answer["ETag"].strip('"')
+        etag = info.etag
         if self._parameters.encrypt and self._parameters.keyid:  # ETags are no MD5 then
             return etag.endswith(f"-{len(parts)}")
         return etag == multipart_etag(parts)
