@@ -88,7 +88,6 @@ class RegistryAdmin(RegistryModelAdmin):
     inlines = (MembershipInline,)
     list_display = ("name", "short_name", "bucket", "place", "version", "encryption", "storage_class")
     search_fields = ("name", "slug", "bucket")
-    search_help_text = "Name, short name or bucket"
     prepopulated_fields = {"slug": ("name",)}
     actions = None  # deleting goes one by one, with its page
     save_on_top = False

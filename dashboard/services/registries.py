@@ -177,8 +177,7 @@ def _credential_errors(registry: Registry, stored: Registry | None, secret_enter
     elif stored is not None and not secret_entered:
         moved = [_label(field) for field in ADDRESS_FIELDS if _differs(registry, stored, field)]
         if moved:
-            names = " and ".join(filter(None, [", ".join(moved[:-1]), moved[-1]]))
-            errors["secret_key"] = [f"Enter the secret key again, because {names} changed."]
+            errors["secret_key"] = [f"Enter the secret key again, since you changed: {', '.join(moved)}."]
     return errors
 
 
