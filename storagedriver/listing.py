@@ -18,7 +18,7 @@ from urllib.parse import unquote_plus
 from lxml import etree
 
 from storagedriver.clients import raw_listings
-from storagedriver.errors import Kind, StorageDriverError, translating
+from storagedriver.errors import StorageDriverError, translating
 from storagedriver.parameters import DriverParameters
 from storagedriver.paths import KeyMap
 
@@ -180,7 +180,6 @@ class Lister:
                         f"{self._parameters.endpoint_host} answered a listing with {error}; check that the endpoint is an"
                         " S3 service that supports ListObjectsV2",
                         operation="ListObjectsV2",
-                        kind=Kind.TRANSIENT,
                     ) from None
         raise AssertionError("unreachable")
 
