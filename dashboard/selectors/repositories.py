@@ -41,7 +41,7 @@ class RepositoryRow:
 
 def repository_page(registry: Registry, *, q: str = "", namespace: str = "", sort: str = "name", page: int = 1) -> Any:
     """Return the page of RepositoryRow for the filter, as a django Page. A page past the end is the last one."""
-    rows = Repository.objects.filter(registry=registry)
+    rows: QuerySet[Any] = Repository.objects.filter(registry=registry)
     prefix = ""
     if q:
         rows = rows.filter(name__icontains=q).annotate(head=F("name"))
@@ -78,9 +78,10 @@ def _level(rows: QuerySet[Any], prefix: str) -> QuerySet[Any]:
     if prefix:
         rows = rows.filter(name__startswith=prefix)
     rest = Substr("name", len(prefix) + 1)
-    return rows.annotate(rest=rest, slash=StrIndex(rest, Value("/"))).annotate(
-        head=Case(When(slash__gt=0, then=Substr("rest", 1, F("slash"))), default=F("rest"))
-    )
+    up_to_slash: Any = F("slash")
+    head = Case(When(slash__gt=0, then=Substr("rest", 1, up_to_slash)), default=F("rest"))
+    levelled: QuerySet[Any] = rows.annotate(rest=rest, slash=StrIndex(rest, Value("/"))).annotate(head=head)
+    return levelled
 
 
 def parents(name: str) -> list[tuple[str, str]]:

@@ -55,14 +55,15 @@ class Shell:
     @cached_property
     def registry(self) -> ShellRegistry | None:
         """The registry of this page, else the first one: the navigation keeps its place on every page."""
-        return next((row for row in self.registries if row.slug == self._slug), None) or next(
-            iter(self.registries), None
-        )
+        rows = [row for row in self.registries if row.slug == self._slug]
+        if not rows and self._slug and len(self.registries) == MAX_SWITCHER:
+            rows = shell_registries(self._user, self._slug)
+        return next(iter(rows or self.registries), None)
 
     @property
     def is_registry_page(self) -> bool:
-        """Whether the page is about one registry."""
-        return bool(self._slug)
+        """Whether the page is about one registry, and not about the lack of it."""
+        return self.registry is not None and self.registry.slug == self._slug
 
     @cached_property
     def active_jobs(self) -> int:

@@ -105,7 +105,7 @@ def readable_size(number: int) -> str:
     size, unit = float(number), 0
     while size >= 1023.95 and unit < len(BINARY_UNITS) - 1:
         size, unit = size / 1024, unit + 1
-    return f"{number:,} B" if unit == 0 else f"{size:.1f} {BINARY_UNITS[unit]}"
+    return f"{number:,} B" if unit == 0 else f"{size:,.1f} {BINARY_UNITS[unit]}"
 
 
 @register.filter(name="bytes")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import login
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.forms import AuthenticationForm, SetPasswordForm
+from django.contrib.auth.models import User
 from django.contrib.auth.views import LoginView, PasswordChangeView
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -53,7 +54,8 @@ class PasswordView(PasswordChangeView):
     success_url = reverse_lazy("overview")
 
     def get_form_class(self) -> type[Any]:
-        return super().get_form_class() if self.request.user.has_usable_password() else SetPasswordForm
+        user = cast("User", self.request.user)
+        return super().get_form_class() if user.has_usable_password() else SetPasswordForm
 
     def form_valid(self, form: Any) -> HttpResponse:
         messages.success(self.request, "Your password is set.")

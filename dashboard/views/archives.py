@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -27,7 +27,7 @@ def archive_upload(request: HttpRequest, slug: str) -> HttpResponse:
     """Take in an archive and show the job that imports it. Role and size are checked before the body is read."""
     registry = registry_for(request.user, slug, Role.OPERATOR)
     if int(request.META.get("CONTENT_LENGTH") or 0) > settings.ARCHIVE_MAX_BYTES + FORM_BYTES:
-        form = ArchiveForm({}, {})
+        form = ArchiveForm({})
         form.errors.clear()
         form.add_error("archive", f"This file is too large: the limit is {settings.ARCHIVE_MAX_BYTES:,} bytes.")
         return show(request, registry, form, status=413)
@@ -47,7 +47,7 @@ def receive(request: HttpRequest, registry: Registry) -> HttpResponse:
         job = imports.receive_archive(
             registry=registry,
             actor=cast("User", request.user),
-            upload=cast("UploadedFile", form.cleaned_data["archive"]),
+            upload=cast("UploadedFile[Any]", form.cleaned_data["archive"]),
             reference=form.cleaned_data["reference"],
         )
     except ValidationError as error:
