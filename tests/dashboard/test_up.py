@@ -37,7 +37,7 @@ class Running:
         self.process = subprocess.Popen(
             [sys.executable, "manage.py", "up"],
             cwd=ROOT,
-            env={**os.environ, "DATA_DIR": str(data), "PORT": str(port)},
+            env={**os.environ, "DATA_DIR": str(data), "HOST": "127.0.0.1", "PORT": str(port)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
