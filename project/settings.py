@@ -14,7 +14,7 @@ from typing import Any
 import environ
 from cryptography.fernet import Fernet
 from csp.constants import NONE, SELF
-from kombu import Queue
+from kombu import Exchange, Queue
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.FileAwareEnv()
@@ -188,7 +188,8 @@ CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TIMEZONE = "UTC"
 CELERY_TASK_DEFAULT_QUEUE = "io"
-CELERY_TASK_QUEUES = [Queue("io"), Queue("cpu"), Queue("control")]
+# Each with an exchange of its own: queues that share the default one would each get a copy of every message.
+CELERY_TASK_QUEUES = [Queue(name, Exchange(name), routing_key=name) for name in ("io", "cpu", "control")]
 CELERY_TASK_ROUTES = {"jobs.advance": {"queue": "control"}, "jobs.tick": {"queue": "control"}}
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 3, "interval_start": 0.1, "interval_step": 0.3}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
