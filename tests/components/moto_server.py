@@ -1,10 +1,12 @@
 """`python -m tests.components.moto_server PORT` serves moto on the loopback port over HTTP/1.1 until it is killed.
 
 `POST /_age?bucket=&prefix=&seconds=` moves the dates of objects and pending parts into the past.
+`POST /_fill?bucket=&folder=&count=` puts many small objects below a folder, faster than by requests.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import sys
 import threading
@@ -56,9 +58,12 @@ class KeepAliveHandler(MotoRequestHandler):
 
 def respond(environ: dict[str, Any]) -> tuple[str, list[tuple[str, str]], bytes]:
     """Return the status line, headers and body for a request."""
-    if environ["PATH_INFO"] == "/_age":
+    if environ["PATH_INFO"] in ("/_age", "/_fill"):
         query = {name: values[0] for name, values in parse_qs(environ["QUERY_STRING"]).items()}
-        age(query["bucket"], query.get("prefix", ""), timedelta(seconds=float(query["seconds"])))
+        if environ["PATH_INFO"] == "/_age":
+            age(query["bucket"], query.get("prefix", ""), timedelta(seconds=float(query["seconds"])))
+        else:
+            fill(query["bucket"], query["folder"], int(query["count"]))
         return "204 No Content", [], b""
     chunks, status, headers = run_wsgi_app(moto, environ, buffered=True)
     return status, list(headers), b"".join(chunks)
@@ -75,6 +80,15 @@ def age(bucket_name: str, prefix: str, by: timedelta) -> None:
         if upload.key_name.startswith(prefix):
             for part in upload.parts.values():
                 part.last_modified -= by
+
+
+def fill(bucket_name: str, folder: str, count: int) -> None:
+    """Put objects named as blobs below the folder; below `docker` where a registry has them."""
+    backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+    root = "docker/registry/v2/blobs/sha256/{:.2}/" if folder == "docker" else f"{folder}/"
+    for number in range(count):
+        name = hashlib.sha256(str(number).encode()).hexdigest()
+        backend.put_object(bucket_name, f"{root.format(name)}{name}/data", b"")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,12 @@
-"""A proxy before the S3 server that is slow, answers by itself, or does not answer at all."""
+"""A proxy before the S3 server that is slow, answers by itself, or does not answer at all.
+
+`python -m tests.components.proxy TARGET PORT DELAY` runs a slow one in a process of its own.
+"""
 
 from __future__ import annotations
 
 import http.client
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -34,7 +38,12 @@ class Proxy:
     HANG = Answer(0, b"")
 
     def __init__(
-        self, target: str, *, delay: float = 0, answer: Callable[[str, str], Answer | None] | None = None
+        self,
+        target: str,
+        *,
+        port: int = 0,
+        delay: float = 0,
+        answer: Callable[[str, str], Answer | None] | None = None,
     ) -> None:
         self.delay = delay
         self.count = 0
@@ -60,7 +69,7 @@ class Proxy:
             def log_message(self, *args: Any) -> None:
                 """Say nothing of single requests."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -119,3 +128,8 @@ class Proxy:
         content = response.read()
         kept = HOP_BY_HOP - ({"content-length"} if request.command == "HEAD" else set())
         return response.status, [item for item in response.getheaders() if item[0].lower() not in kept], content
+
+
+if __name__ == "__main__":
+    Proxy(sys.argv[1], port=int(sys.argv[2]), delay=float(sys.argv[3]))
+    threading.Event().wait()
