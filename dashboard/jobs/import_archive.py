@@ -12,11 +12,12 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from django.conf import settings
+from django.utils import timezone
 
-from dashboard.jobs import catalog
+from dashboard.jobs import catalog, totals
 from dashboard.jobs.base import JobError, JobKind, ShardRun
-from dashboard.models import Archive, Job, JobEvent, Role, Shard
-from storagedriver import PathNotFoundError, S3Driver
+from dashboard.models import Archive, Job, JobEvent, Manifest, Registry, Repository, Role, Shard
+from storagedriver import Entry, PathNotFoundError, S3Driver
 from storagedriver.layout import paths
 from storagedriver.layout.archives import ArchiveBlob, ArchiveImage, ImageArchive, open_archive
 from storagedriver.layout.errors import LayoutError
@@ -193,6 +194,29 @@ def publish(run: ShardRun, image: ArchiveImage, target: Reference) -> None:
     driver.put_content(paths.tag_current_link(repository, tag), image.root.encode())
     run.log(f"{target} is now {image.root}.")
     sizes = {blob.digest: blob.size for blob in image.blobs} | {item.digest: item.size for item in image.manifests}
-    catalog.record_push(
+    record_push(
         run.registry, driver, repository, tag, image.root, [manifest.digest for manifest in image.manifests], sizes
     )
+
+
+def record_push(
+    registry: Registry,
+    driver: S3Driver,
+    repository: str,
+    tag: str,
+    root: str,
+    manifests: list[str],
+    sizes: dict[str, int],
+) -> None:
+    """Enter a tag that was just published, with its manifests and blobs (digest to bytes), before the next scan does."""
+    now = timezone.now()
+    scan = Job.objects.active().filter(registry=registry, kind="scan").values_list("pk", flat=True).first()
+    seen = max(registry.generation, scan or 0)  # a scan that has passed here already must not drop these rows
+    entries = {digest: Entry("", size, "", now, registry.storage_class) for digest, size in sizes.items()}
+    catalog.write_blobs(registry, entries.items(), seen)
+    listing = catalog.RepositoryListing(dict.fromkeys(manifests, now), {tag: Entry("", 0, "", now, "")}, {tag: root})
+    for _ in catalog.write_repositories(registry, {repository: listing}, seen):
+        continue
+    unread = Manifest.objects.filter(registry=registry, digest__in=manifests, kind="").values_list("pk", "digest")
+    catalog.write_manifests([catalog.read_manifest(driver, pk, digest) for pk, digest in unread])
+    totals.refresh_repository(Repository.objects.get(registry=registry, name=repository))

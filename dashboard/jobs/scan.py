@@ -14,7 +14,7 @@ from typing import Any
 
 from django.db import models
 
-from dashboard.jobs import catalog
+from dashboard.jobs import catalog, totals
 from dashboard.jobs.base import JobKind, ShardRun
 from dashboard.models import Job, JobEvent, Manifest, Role, Shard
 from dashboard.models import Scan as ScanRow
@@ -207,7 +207,7 @@ def reckon(run: ShardRun) -> None:
     requests: Counter[str] = Counter()
     for counts in run.job.shards.values_list("requests", flat=True):
         requests.update(counts)
-    catalog.publish_scan(
+    totals.publish_scan(
         run.job,
         keys=listed["keys"],
         listed=Counter(listed["bytes"]),
