@@ -18,11 +18,9 @@ class VisibleQuerySet(models.QuerySet[Any]):
             return self.none()
         if user.is_superuser:
             return self
-        # A sub-query, not a join: a join would repeat rows and hide behind later filters.
-        from dashboard.models import Membership
-
-        path = f"{self.registry_path}__in" if self.registry_path else "pk__in"
-        return self.filter(**{path: Membership.objects.filter(user_id=user.pk).values("registry")})
+        # At most one membership a user and registry, so the join repeats no row.
+        path = f"{self.registry_path}__memberships__user" if self.registry_path else "memberships__user"
+        return self.filter(**{path: user.pk})
 
 
 class RegistryQuerySet(VisibleQuerySet):
