@@ -1,34 +1,33 @@
 """The only place that builds boto3 clients: one shared session, a bounded cache, retries, timeouts, endpoint policy.
 
-A boto3 client is safe across threads, a session and a resource are not. A client costs 4 ms and 0.3 MB when it comes
-from one shared session, so one client per distinct parameters is kept; after a fork the child starts afresh.
+A boto3 client is safe across threads, a session and a resource are not. A client costs 5 ms and 0.5 MB when its session
+shares a loader, so one client per distinct parameters is kept; after a fork the child starts afresh. A driver works
+through a view of such a client: the same connections and retry budget, but request count and events of its own.
 """
 
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
-import ipaddress
 import os
-import socket
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 import boto3
-from botocore.awsrequest import (
-    AWSHTTPConnection,
-    AWSHTTPConnectionPool,
-    AWSHTTPSConnection,
-    AWSHTTPSConnectionPool,
-)
 from botocore.config import Config
+from botocore.httpsession import URLLib3Session
+from botocore.loaders import Loader
+from botocore.utils import get_environ_proxies
 
-from storagedriver.errors import EndpointRefusedError
+from storagedriver import credentials
+from storagedriver.endpoints import EndpointPolicy as EndpointPolicy
+from storagedriver.endpoints import guard_client, guard_connections
 from storagedriver.parameters import DriverParameters
 
 if TYPE_CHECKING:
@@ -36,59 +35,20 @@ if TYPE_CHECKING:
 
 MAX_CLIENTS = 64
 MAX_POOL_CONNECTIONS = 64
-NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds to connect and to wait for bytes, and how often a request is tried in all."""
+    """Seconds to connect and to wait for bytes, and how often a request is tried in all.
+
+    Retries back off exponentially and draw on a budget that all drivers of equal parameters share, so an S3 in distress
+    is not asked ever more. `retries="adaptive"` also sends fewer requests a second for as long as S3 asks for that.
+    """
 
     connect: float = 5.0
     read: float = 60.0
     attempts: int = 4
-
-
-@dataclass(frozen=True)
-class EndpointPolicy:
-    """Which hosts a client may reach. `allowed_hosts` (host or host:port) pass always, public addresses pass always.
-
-    Everything else (loopback, private, link-local with the cloud's metadata service, multicast) needs `allow_private`.
-    """
-
-    allow_private: bool = True
-    allowed_hosts: tuple[str, ...] = ()
-
-    def allows_host(self, host: str, port: int | None) -> bool:
-        """Say whether a host needs no look at its address."""
-        listed = {allowed.lower() for allowed in self.allowed_hosts}
-        return self.allow_private or host.lower() in listed or f"{host}:{port}".lower() in listed
-
-    def check(self, host: str, port: int | None) -> None:
-        """Resolve a host and refuse it if any address is refused. Raises EndpointRefusedError; unknown names pass."""
-        if self.allows_host(host, port):
-            return
-        try:
-            found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
-            return  # connecting fails with a better message
-        for *_rest, address in found:
-            self.check_address(host, str(address[0]))
-
-    def check_address(self, host: str, address: str) -> None:
-        """Refuse a peer address that is not public. Raises EndpointRefusedError."""
-        if not _is_public(address):
-            raise EndpointRefusedError(host, address)
-
-
-def _is_public(address: str) -> bool:
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        embedded = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if embedded is None and ip in NAT64:
-            embedded = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if embedded is not None:
-            return _is_public(str(embedded))
-    return ip.is_global and not ip.is_multicast
+    retries: Literal["standard", "adaptive"] = "standard"
 
 
 class RequestCounter:
@@ -109,27 +69,14 @@ class RequestCounter:
             return self._counts.copy()
 
 
-@dataclass(frozen=True)
-class Connection:
-    """A client and the counter of its requests."""
-
-    client: S3Client
-    requests: RequestCounter
-
-
 class _Cache:
     """The process's session, clients and policy."""
 
     def __init__(self, policy: EndpointPolicy) -> None:
         self.lock = threading.RLock()
         self.policy = policy
-        self.session: boto3.Session | None = None
-        self.connections: OrderedDict[tuple[DriverParameters, Timeouts], Connection] = OrderedDict()
-
-    def shared_session(self) -> boto3.Session:
-        if self.session is None:
-            self.session = boto3.Session()
-        return self.session
+        self.loader = Loader(include_default_search_paths=True)  # keeps parsed service models: sessions become cheap
+        self.clients: OrderedDict[tuple[DriverParameters, Timeouts], S3Client] = OrderedDict()
 
 
 _cache = _Cache(EndpointPolicy())
@@ -151,54 +98,82 @@ def configure(*, policy: EndpointPolicy) -> None:
 
 def check_endpoint(parameters: DriverParameters) -> None:
     """Resolve the endpoint, if the policy wants to know, and raise EndpointRefusedError if it is not allowed."""
-    if parameters.endpoint_url:
-        endpoint = urlsplit(parameters.endpoint_url)
+    for url in filter(None, (parameters.endpoint_url, parameters.sts_url)):
+        endpoint = urlsplit(url)
         _cache.policy.check(endpoint.hostname or "", endpoint.port)
 
 
-def connect(parameters: DriverParameters, timeouts: Timeouts | None = None) -> Connection:
+def connect(parameters: DriverParameters, timeouts: Timeouts | None = None) -> S3Client:
     """Return the shared client for these parameters, building it if need be. Makes no S3 request.
 
-    Raises EndpointRefusedError when the policy does not allow the endpoint.
+    Raises EndpointRefusedError when the policy does not allow the endpoint, and botocore's errors for credentials that
+    this server does not have.
     """
     timeouts = timeouts or Timeouts()
     cache, key = _cache, (parameters, timeouts)
     with cache.lock:
-        if key in cache.connections:
-            cache.connections.move_to_end(key)
-            return cache.connections[key]
+        if key in cache.clients:
+            cache.clients.move_to_end(key)
+            return cache.clients[key]
     check_endpoint(parameters)
     with cache.lock:
-        if key not in cache.connections:
-            cache.connections[key] = _build(cache.shared_session(), parameters, timeouts, cache.policy)
-            while len(cache.connections) > MAX_CLIENTS:
-                cache.connections.popitem(last=False)
-        return cache.connections[key]
+        if key not in cache.clients:
+            cache.clients[key] = _build(cache.loader, parameters, timeouts, cache.policy)
+            while len(cache.clients) > MAX_CLIENTS:
+                cache.clients.popitem(last=False)
+        return cache.clients[key]
+
+
+def view(client: S3Client, requests: RequestCounter) -> S3Client:
+    """Return a client on the connections of another, which counts its own requests and keeps event handlers to itself."""
+    own: Any = object.__new__(type(client))
+    own.__dict__.update(client.__dict__)
+    # botocore offers no public way to give a client other events; a test counts requests and fails if this changes.
+    own.meta, own._endpoint = copy.copy(client.meta), copy.copy(client._endpoint)  # type: ignore[attr-defined]
+    own.meta.events = own._endpoint._event_emitter = copy.copy(client.meta.events)
+    own.meta.events.register("request-created.s3", lambda operation_name, **_: requests.add(operation_name))
+    viewed: S3Client = own
+    return viewed
 
 
 def session(parameters: DriverParameters) -> boto3.Session:
     """Return a new session with the parameters' credentials, for code that insists on a boto3 resource."""
-    return boto3.Session(**_credentials(parameters), region_name=parameters.region)
+    return credentials.session(parameters, _cache.loader, _cache.policy)
+
+
+def http_session(url: str, timeouts: Timeouts | None = None) -> URLLib3Session:
+    """Return a new HTTP session for a document that is not in S3, under the same endpoint policy and proxies.
+
+    The caller closes it. Raises EndpointRefusedError when the policy does not allow the host.
+    """
+    timeouts, policy, address = timeouts or Timeouts(), _cache.policy, urlsplit(url)
+    policy.check(address.hostname or "", address.port)
+    limits: Any = (timeouts.connect, timeouts.read)  # the stubs know one number only
+    session = URLLib3Session(proxies=get_environ_proxies(url), timeout=limits)
+    if not policy.allow_private:
+        guard_connections(session, policy)
+    return session
 
 
 def config(parameters: DriverParameters, timeouts: Timeouts | None = None) -> Config:
     """Return botocore's configuration for these parameters."""
     timeouts = timeouts or Timeouts()
     agent = parameters.useragent or None
+    own_endpoint = bool(parameters.regionendpoint)  # given, so the flags that would choose another one do not apply
     appended = parameters.version == "3"  # older registries replace the header
     return Config(
         region_name=parameters.region,
         signature_version="s3v4" if parameters.v4auth else "s3",
         s3={
             "addressing_style": "path" if parameters.addressing_style == "path" else "virtual",
-            "use_accelerate_endpoint": parameters.accelerate,
+            "use_accelerate_endpoint": parameters.accelerate and not own_endpoint,
             "us_east_1_regional_endpoint": "regional",
         },
-        use_dualstack_endpoint=parameters.usedualstack,
-        use_fips_endpoint=parameters.usefipsendpoint,
+        use_dualstack_endpoint=parameters.usedualstack and not own_endpoint,
+        use_fips_endpoint=parameters.usefipsendpoint and not own_endpoint,
         connect_timeout=timeouts.connect,
         read_timeout=timeouts.read,
-        retries={"mode": "standard", "total_max_attempts": timeouts.attempts},
+        retries={"mode": timeouts.retries, "total_max_attempts": timeouts.attempts},
         max_pool_connections=MAX_POOL_CONNECTIONS,
         tcp_keepalive=True,
         # Many S3 services refuse the checksum trailers that botocore adds by itself.
@@ -211,40 +186,22 @@ def config(parameters: DriverParameters, timeouts: Timeouts | None = None) -> Co
     )
 
 
-def _credentials(parameters: DriverParameters) -> dict[str, Any]:
-    if parameters.credentials == "chain":
-        return {}
-    if not (parameters.accesskey and parameters.secretkey):
-        # Empty strings would make boto3 fall back to the server's own identity.
-        raise ValueError("static credentials need accesskey and secretkey")
-    pair = {"aws_access_key_id": parameters.accesskey, "aws_secret_access_key": parameters.secretkey.reveal()}
-    if parameters.sessiontoken:
-        pair["aws_session_token"] = parameters.sessiontoken.reveal()
-    return pair
-
-
-def _build(
-    shared: boto3.Session, parameters: DriverParameters, timeouts: Timeouts, policy: EndpointPolicy
-) -> Connection:
-    client: S3Client = shared.client(
+def _build(loader: Loader, parameters: DriverParameters, timeouts: Timeouts, policy: EndpointPolicy) -> S3Client:
+    client: S3Client = credentials.session(parameters, loader, policy).client(
         "s3",
         use_ssl=parameters.secure,
         verify=False if parameters.skipverify else None,
         endpoint_url=parameters.endpoint_url,
         config=config(parameters, timeouts),
-        **_credentials(parameters),
     )
-    requests = RequestCounter()
     events = client.meta.events
-    events.register("request-created.s3", lambda operation_name, **_: requests.add(operation_name))
     events.register("before-parameter-build.s3", _stay_in_region)
     events.register("before-parameter-build.s3.UploadPart", _leave_parts_unsummed)
     events.register("before-sign.s3.DeleteObjects", _add_content_md5)
     # This wildcard comes before botocore's own check on "before-parse.s3.*", which parses every body whole.
     events.register("before-parse.*.ListObjectsV2", _keep_raw_listing)
-    if not policy.allow_private:
-        _guard_connections(client, policy)
-    return Connection(client, requests)
+    guard_client(client, policy)
+    return client
 
 
 def _stay_in_region(context: dict[str, Any], **_: object) -> None:
@@ -284,38 +241,3 @@ def _keep_raw_listing(response_dict: dict[str, Any], customized_response_dict: d
     if getattr(_raw_listing, "on", False) and response_dict["status_code"] == 200:
         customized_response_dict["RawBody"] = response_dict["body"]
         response_dict["body"] = b""
-
-
-def _guard_connections(client: S3Client, policy: EndpointPolicy) -> None:
-    """Check every connection's host before and its peer after connecting, so that a changing DNS answer gains nothing."""
-
-    class Guarded:
-        host: str
-        port: int
-
-        def _new_conn(self) -> socket.socket:
-            policy.check(self.host, self.port)
-            connected: socket.socket = super()._new_conn()  # type: ignore[misc]
-            if not policy.allows_host(self.host, self.port):
-                try:
-                    policy.check_address(self.host, connected.getpeername()[0])
-                except BaseException:
-                    connected.close()
-                    raise
-            return connected
-
-    class HTTPConnection(Guarded, AWSHTTPConnection):  # type: ignore[misc]
-        pass
-
-    class HTTPSConnection(Guarded, AWSHTTPSConnection):  # type: ignore[misc]
-        pass
-
-    class HTTPPool(AWSHTTPConnectionPool):
-        ConnectionCls = HTTPConnection
-
-    class HTTPSPool(AWSHTTPSConnectionPool):
-        ConnectionCls = HTTPSConnection
-
-    # botocore offers no public way to its connection classes; a test connects for real and fails if this changes.
-    pools = client._endpoint.http_session._pool_classes_by_scheme  # type: ignore[attr-defined]
-    pools.update(http=HTTPPool, https=HTTPSPool)

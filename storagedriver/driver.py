@@ -30,6 +30,7 @@ from storagedriver.errors import (
     classify,
     translating,
 )
+from storagedriver.layout.paths import BLOBS
 from storagedriver.listing import Entry, Lister
 from storagedriver.parameters import DriverParameters
 from storagedriver.paths import KeyMap, check_path
@@ -78,36 +79,30 @@ class S3Driver:
         self.middleware = middleware
         self.keys = KeyMap.under(parameters.rootdirectory)
         self._timeouts = timeouts
-        self._counter: clients.RequestCounter | None = None
-        self._counted: Counter[str] = Counter()
+        self._requests = clients.RequestCounter()
+        self._clients: tuple[S3Client, S3Client] | None = None  # the shared one, and our view of it
 
     def __repr__(self) -> str:
         return f"<S3Driver s3://{self.parameters.bucket}/{self.keys.root} at {self.parameters.endpoint_host}>"
 
     @property
     def client(self) -> S3Client:
-        """Return the boto3 client, shared with every driver of equal parameters."""
-        return self._connection().client
+        """Return the boto3 client: this driver's own, on connections shared with every driver of equal parameters."""
+        shared = clients.connect(self.parameters, self._timeouts)
+        known = self._clients
+        if known is None or known[0] is not shared:  # the first use, or the first after a fork
+            self._clients = known = shared, clients.view(shared, self._requests)
+        return known[1]
 
     @property
     def requests(self) -> Counter[str]:
-        """Return the S3 requests by operation, retries included, since this driver's first use.
-
-        Drivers of equal parameters in the same process count together.
-        """
-        requests = self._connection().requests
-        return requests.snapshot() - self._counted
+        """Return the S3 requests by operation that this driver made, retries included, in whatever thread."""
+        return self._requests.snapshot()
 
     @property
     def uploads(self) -> Uploads:
         """Return the multipart uploads of the bucket."""
         return Uploads(self)
-
-    def _connection(self) -> clients.Connection:
-        connection = clients.connect(self.parameters, self._timeouts)
-        if connection.requests is not self._counter:  # the first use, or the first after a fork
-            self._counter, self._counted = connection.requests, connection.requests.snapshot()
-        return connection
 
     def key(self, path: str) -> str:
         """Return the bucket key of a path."""
@@ -117,15 +112,20 @@ class S3Driver:
         """Return the path of a bucket key. Raises ValueError for a key outside the root directory."""
         return self.keys.path(key)
 
-    def object_headers(self) -> dict[str, Any]:
-        """Return the arguments that every call takes which makes an object: type, encryption, storage class, ACL."""
+    def object_headers(self, path: str | None = None) -> dict[str, Any]:
+        """Return the arguments that every call takes which makes an object: type, encryption, storage class, ACL.
+
+        With `storageclassblobsonly` the class is that of blobs; every other `path` stays STANDARD, since small objects
+        such as links are billed as 128 KB each in the classes for rare access.
+        """
         parameters = self.parameters
         headers: dict[str, Any] = {"ContentType": CONTENT_TYPE}
         # "private" is what S3 does without a header, and buckets without ACLs refuse the header.
         if parameters.objectacl not in {"none", "private"}:
             headers["ACL"] = parameters.objectacl
         if parameters.storageclass != "NONE":
-            headers["StorageClass"] = parameters.storageclass
+            plain = parameters.storageclassblobsonly and path is not None and not path.startswith(f"{BLOBS}/")
+            headers["StorageClass"] = "STANDARD" if plain else parameters.storageclass
         if parameters.encrypt:
             headers["ServerSideEncryption"] = "aws:kms" if parameters.keyid else "AES256"
             if parameters.keyid:
@@ -149,7 +149,7 @@ class S3Driver:
                 Key=self.key(path),
                 Body=content,
                 ContentMD5=base64.b64encode(digest).decode(),
-                **self.object_headers(),
+                **self.object_headers(path),
             )
             answer["ETag"]  # a web server may say 200 to anything; only S3 gives an ETag
 
@@ -225,7 +225,7 @@ class S3Driver:
                     Key=self.key(destination),
                     CopySource={"Bucket": self.parameters.bucket, "Key": self.key(source)},
                     CopySourceIfMatch=info.etag,
-                    **self.object_headers(),
+                    **self.object_headers(destination),
                 )
         else:
             self._copy_in_parts(info, destination)
@@ -292,30 +292,37 @@ class S3Driver:
         """Return a URL that serves the object for 20 minutes: CloudFront's if there is a middleware, else presigned S3.
 
         Only pulls are redirected: for other methods than GET and HEAD a version 3 driver returns None, an older one
-        raises UnsupportedMethodError. `client_ip` is for middlewares that choose by address. Makes no request.
+        raises UnsupportedMethodError. `client_ip` lets CloudFront's `ipfilteredby` choose. Makes no request.
         """
         check_path(path)
         if method not in {"GET", "HEAD"}:
             if self.parameters.version == "3":
                 return None
             raise UnsupportedMethodError
-        return self.signed_url(path, method)
+        return self.signed_url(path, method, client_ip=client_ip)
 
     def signed_url(
-        self, path: str, method: str = "GET", *, seconds: int | None = None, arguments: dict[str, Any] | None = None
+        self,
+        path: str,
+        method: str = "GET",
+        *,
+        seconds: int | None = None,
+        arguments: dict[str, Any] | None = None,
+        client_ip: str | None = None,
     ) -> str:
         """Return a URL that serves the object for `seconds`: CloudFront's if there is a middleware, else presigned S3.
 
-        `arguments` are GetObject's, such as ResponseContentDisposition; with them the URL is always S3's.
+        `arguments` are GetObject's, such as ResponseContentDisposition; with them the URL is always S3's. So it is for
+        a `client_ip` that the middleware sends straight to S3.
         """
         check_path(path)
-        if self.middleware is not None and not arguments:
+        if self.middleware is not None and not arguments and self.middleware.serves(client_ip):
             return self.middleware.sign(self.key(path), None if seconds is None else int(time.time()) + seconds)
         parameters = self.parameters
         if parameters.redirectendpoint:
             parameters = replace(parameters, regionendpoint=parameters.redirectendpoint, redirectendpoint="")
         with translating(parameters):
-            return clients.connect(parameters, self._timeouts).client.generate_presigned_url(
+            return clients.connect(parameters, self._timeouts).generate_presigned_url(
                 "head_object" if method == "HEAD" else "get_object",
                 Params={"Bucket": parameters.bucket, "Key": self.key(check_path(path)), **(arguments or {})},
                 ExpiresIn=URL_SECONDS if seconds is None else seconds,

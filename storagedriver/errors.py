@@ -305,6 +305,7 @@ def _refusal(exception: BaseException) -> EndpointRefusedError | None:
 
 # The IAM actions that an operation needs, for the sentence that names what is missing.
 ACTIONS = {
+    "AssumeRole": "sts:AssumeRole",
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
     "CompleteMultipartUpload": "s3:PutObject",
     "CopyObject": "s3:GetObject and s3:PutObject",
@@ -373,10 +374,12 @@ WRONG_REGION_CODES = frozenset(
 NETWORK_SENTENCES = {
     "ConnectTimeoutError": "No answer from {endpoint}: the connection timed out; check endpoint, port and firewall.",
     "ConnectionClosedError": "{endpoint} closed the connection before answering; try again, then check scheme and port.",
+    "CredentialRetrievalError": "The credentials could not be had: {error_msg}.",
     "IncompleteReadError": "{endpoint} cut the answer short; try again, then suspect a proxy between.",
     "NoCredentialsError": "No credentials were found; enter accesskey and secretkey, or give this server an identity.",
     "PartialCredentialsError": "The credentials are incomplete; enter both accesskey and secretkey.",
     "ProxyConnectionError": "The proxy of this server did not connect to {endpoint}; check HTTPS_PROXY and NO_PROXY.",
+    "ProfileNotFound": "This server's AWS configuration has no profile of this name; check profile.",
     "ReadTimeoutError": "{endpoint} accepted the connection but did not answer in time; check that it is an S3 service.",
     "ResponseParserError": "{endpoint} answered something that is not S3 (a web page, perhaps); check endpoint and port.",
     "ResponseStreamingError": "{endpoint} cut the answer short; try again, then suspect a proxy between.",
@@ -392,6 +395,7 @@ def explain(exception: BaseException, parameters: DriverParameters) -> str:
     if isinstance(exception, ClientError):
         return _explain_answer(exception, parameters)
     words = {"endpoint": parameters.endpoint_host, "error": getattr(exception, "kwargs", {}).get("error", exception)}
+    words["error_msg"] = getattr(exception, "kwargs", {}).get("error_msg", exception)
     name = type(exception).__name__
     if name == "EndpointConnectionError":
         return _explain_connection(str(words["error"]), parameters.endpoint_host)
@@ -420,6 +424,11 @@ def _explain_answer(exception: ClientError, parameters: DriverParameters) -> str
     if code in WRONG_REGION_CODES or (region and region != parameters.region and metadata.get("HTTPStatusCode") == 400):
         advice = f"set region to {region}" if region else "find the bucket's region in the S3 console and set region"
         return f"Bucket {parameters.bucket} is not in region {parameters.region}; {advice}."
+    if operation == "AssumeRole" and code in {"AccessDenied", "403"}:
+        return (
+            f"The role {parameters.rolearn} could not be assumed (sts:AssumeRole was denied): let its trust policy name"
+            " this identity, and check rolearn and externalid."
+        )
     if operation == "HeadBucket" and code == "404":
         code = "NoSuchBucket"
     sentence = SENTENCES.get(ALIASES.get(code, code))

@@ -24,6 +24,20 @@ VERSIONS = ("2.4", "2.8", "3")
 DEFAULT_CHUNK_BYTES = 10 * MIB
 DEFAULT_COPY_BYTES = 32 * MIB
 DEFAULT_COPY_CONCURRENCY = 100
+DEFAULT_CONCURRENCY = 4
+MAX_CONCURRENCY = 64
+CREDENTIALS = ("static", "profile", "role", "chain")
+LOG_LEVELS = frozenset(
+    {
+        "off",
+        "debug",
+        "debugwithsigning",
+        "debugwithhttpbody",
+        "debugwithrequestretries",
+        "debugwithrequesterrors",
+        "debugwitheventstreambody",
+    }
+)
 MAX_ROOT_BYTES = 512  # an S3 key has at most 1,024 bytes, and the registry's own paths need about half of them
 
 # Regions whose S3 still takes signature version 2 from old buckets; every later region never did.
@@ -93,6 +107,12 @@ PARAMETERS = {
     "redirectendpoint": "3",
     "sessiontoken": "",
     "credentials": "",
+    "profile": "",
+    "rolearn": "",
+    "externalid": "",
+    "stsendpoint": "",
+    "concurrency": "",
+    "storageclassblobsonly": "",
 }
 # Seen in the wild, but in no release of the registry.
 FOREIGN = frozenset(
@@ -109,6 +129,9 @@ FOREIGN = frozenset(
 )
 TRUE, FALSE = frozenset(("1", "t", "T", "TRUE", "true", "True")), frozenset(("0", "f", "F", "FALSE", "false", "False"))
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+ROLE_ARN = re.compile(r"arn:[!-~]{16,2044}")
+EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?")
 
 
@@ -171,6 +194,10 @@ class DriverParameters:
     secretkey: Secret = field(default_factory=lambda: Secret(""))
     sessiontoken: Secret = field(default_factory=lambda: Secret(""))
     credentials: str = "static"
+    profile: str = ""
+    rolearn: str = ""
+    externalid: str = ""
+    stsendpoint: str = ""
     regionendpoint: str = ""
     encrypt: bool = False
     keyid: str = ""
@@ -182,7 +209,9 @@ class DriverParameters:
     multipartcopymaxconcurrency: int = DEFAULT_COPY_CONCURRENCY
     multipartcopythresholdsize: int = DEFAULT_COPY_BYTES
     rootdirectory: str = ""
+    concurrency: int = DEFAULT_CONCURRENCY
     storageclass: str = "STANDARD"
+    storageclassblobsonly: bool = False
     objectacl: str = "private"
     useragent: str = ""
     forcepathstyle: bool | None = None
@@ -215,6 +244,11 @@ class DriverParameters:
         return _with_scheme(self.regionendpoint, secure=self.secure) if self.regionendpoint else None
 
     @property
+    def sts_url(self) -> str | None:
+        """Return the endpoint of the service that gives out roles, None for Amazon's in the region."""
+        return _with_scheme(self.stsendpoint, secure=self.secure) if self.stsendpoint else None
+
+    @property
     def endpoint_host(self) -> str:
         """Return host and port for messages."""
         return urlsplit(self.endpoint_url).netloc if self.endpoint_url else f"s3.{self.region}.amazonaws.com"
@@ -225,6 +259,8 @@ class DriverParameters:
 
         A bucket with a dot needs path style over https, because no certificate covers its host name.
         """
+        if self.accelerate and not self.regionendpoint:
+            return "virtual"
         if self.forcepathstyle is not None:
             return "path" if self.forcepathstyle else "virtual"
         encrypted = (self.endpoint_url or ("https:" if self.secure else "http:")).startswith("https:")
@@ -311,22 +347,29 @@ class _Parser:
                 "multipartcopymaxconcurrency", DEFAULT_COPY_CONCURRENCY, 1, 2**63 - 1
             ),
             "multipartcopythresholdsize": self.integer("multipartcopythresholdsize", DEFAULT_COPY_BYTES, 0, 5 * GIB),
+            "concurrency": self.integer("concurrency", DEFAULT_CONCURRENCY, 1, MAX_CONCURRENCY),
             "storageclass": self.storage_class(),
+            "storageclassblobsonly": self.boolean("storageclassblobsonly", False),
             "objectacl": self.choice("objectacl", "private", OBJECT_ACLS, "invalid value for objectacl parameter: {}"),
             "usedualstack": self.boolean("usedualstack", False),
             "accelerate": self.boolean("accelerate", False),
             "usefipsendpoint": self.boolean("usefipsendpoint", False),
-            "loglevel": self.text("loglevel").lower() or "off",
-            "redirectendpoint": self.redirect_endpoint(),
+            "loglevel": self.log_level(),
             "rootdirectory": self.root_directory(),
             "useragent": self.text("useragent"),
             "keyid": self.text("keyid"),
             "accesskey": self.text("accesskey"),
             "secretkey": Secret(self.text("secretkey")),
             "sessiontoken": Secret(self.text("sessiontoken")),
+            "profile": self.text("profile"),
+            "rolearn": self.text("rolearn"),
+            "externalid": self.text("externalid"),
+            "stsendpoint": self.endpoint("stsendpoint"),
         }
         fields["credentials"] = self.credentials(fields)
         self.check_signature(fields)
+        fields["redirectendpoint"] = self.redirect_endpoint()
+        self.check_acceleration(fields)
         self.advise(fields)
         if self.errors:
             raise ParameterErrors(self.errors)
@@ -390,6 +433,11 @@ class _Parser:
             return value
         self.error(name, f"{message.format(value)}; use one of {', '.join(choices)}")
         return default
+
+    def log_level(self) -> str:
+        """Return the level, "off" for whatever is none: the registry refuses nothing here."""
+        level = self.values.get("loglevel")
+        return level.lower() if isinstance(level, str) and level.lower() in LOG_LEVELS else "off"
 
     def storage_class(self) -> str:
         value = self.values.get("storageclass", "STANDARD")
@@ -471,17 +519,56 @@ class _Parser:
         return root
 
     def credentials(self, fields: Mapping[str, Any]) -> str:
-        """Return the source: static keys, or the chain of this server's own identity. Never a half-filled pair."""
-        given = {name for name in ("accesskey", "secretkey") if fields[name]}
-        source = self.text("credentials") or ("static" if given else "chain")
-        if source not in {"static", "chain"}:
-            self.error("credentials", f"the credentials parameter must be static or chain, {source} invalid")
-        elif source == "static":
-            for name in sorted({"accesskey", "secretkey"} - given - self.errors.keys()):
-                self.error(name, f"no {name} parameter provided; static credentials need accesskey and secretkey")
-        elif given:
+        """Return the source. A half-filled pair of keys, or a name that belongs to another source, is an error."""
+        keys = {name for name in ("accesskey", "secretkey") if fields[name]}
+        implied = "role" if fields["rolearn"] else "profile" if fields["profile"] else "static" if keys else "chain"
+        source = self.text("credentials") or implied
+        if source not in CREDENTIALS:
+            self.error(
+                "credentials", f"the credentials parameter must be one of {', '.join(CREDENTIALS)}, {source} invalid"
+            )
+            return source
+        if source == "static" or (source == "role" and keys):
+            for name in sorted({"accesskey", "secretkey"} - keys - self.errors.keys()):
+                self.error(name, f"no {name} parameter provided; {source} credentials need accesskey and secretkey")
+        elif source == "chain" and keys:
             self.error("credentials", "accesskey and secretkey are set; remove them to use this server's own identity")
+        elif source == "profile" and keys:
+            self.error("credentials", "accesskey and secretkey are set; remove them to use a profile")
+        if source == "profile" and not fields["profile"]:
+            self.error("profile", "no profile parameter provided; name one of this server's AWS configuration")
+        if source == "role" and not ROLE_ARN.fullmatch(fields["rolearn"]):
+            self.error(
+                "rolearn",
+                f"invalid rolearn provided: {fields['rolearn']}; it looks like arn:aws:iam::123456789012:role/registry",
+            )
+        if fields["externalid"] and not EXTERNAL_ID.fullmatch(fields["externalid"]):
+            self.error("externalid", "the externalid parameter has 2 to 1,224 letters, digits and +=,.@:/-_")
+        if keys and fields["profile"] and source == "role":
+            self.error("profile", "a role is assumed with keys or with a profile; remove one of them")
+        for name, sources in (
+            ("profile", {"profile", "role"}),
+            ("rolearn", {"role"}),
+            ("externalid", {"role"}),
+            ("stsendpoint", {"role"}),
+        ):
+            if fields[name] and source not in sources and name not in self.errors:
+                self.error(name, f"{name} does not go with {source} credentials; remove it, or change credentials")
         return source
+
+    def check_acceleration(self, fields: Mapping[str, Any]) -> None:
+        if not fields["accelerate"] or fields["regionendpoint"]:
+            return
+        if "." in fields["bucket"]:
+            self.error("accelerate", "transfer acceleration takes no bucket name with a dot; set accelerate to false")
+        if fields["forcepathstyle"]:
+            self.error(
+                "accelerate", "transfer acceleration knows no path style; set accelerate or forcepathstyle to false"
+            )
+        if fields["usefipsendpoint"]:
+            self.error(
+                "accelerate", "transfer acceleration has no FIPS endpoints; set accelerate or usefipsendpoint to false"
+            )
 
     def check_signature(self, fields: Mapping[str, Any]) -> None:
         endpoint, region = fields["regionendpoint"], fields["region"]
@@ -528,6 +615,25 @@ class _Parser:
                 "forcepathstyle",
                 "A registry 3 uses virtual-hosted addresses unless forcepathstyle is true; Wharfinger uses path style here.",
             ),
+            *(
+                (
+                    fields[name] and not amazon_default,
+                    name,
+                    f"{name} has no effect, because regionendpoint is set.",
+                )
+                for name in ("accelerate", "usedualstack", "usefipsendpoint")
+            ),
+            (
+                fields["credentials"] == "role"
+                and not (fields["accesskey"] or fields["profile"] or fields["externalid"]),
+                "externalid",
+                "Whoever may enter roles here can use any that trusts this server; let roles demand an externalid.",
+            ),
+            (
+                fields["storageclassblobsonly"] and fields["storageclass"] in {"NONE", "STANDARD"},
+                "storageclassblobsonly",
+                "storageclassblobsonly has no effect on STANDARD.",
+            ),
             (fields["sessiontoken"], "sessiontoken", "The registry never reads sessiontoken; only Wharfinger uses it."),
             (
                 fields["objectacl"] == "none",
@@ -545,9 +651,10 @@ class _Parser:
                 "REDUCED_REDUNDANCY is deprecated: it loses objects and costs more than STANDARD.",
             ),
             (
-                fields["storageclass"] in {"STANDARD_IA", "ONEZONE_IA", "GLACIER_IR"},
+                fields["storageclass"] in {"STANDARD_IA", "ONEZONE_IA", "GLACIER_IR"}
+                and not fields["storageclassblobsonly"],
                 "storageclass",
-                "Small link objects are billed as 128 KB each in this class.",
+                "Small link objects are billed as 128 KB each in this class; with storageclassblobsonly they stay STANDARD.",
             ),
             (
                 fields["loglevel"] != "off",

@@ -105,7 +105,7 @@ class RegistryStorage(S3Storage):
     """
 
     def __init__(
-        self, *, version: str = "2.4", cloudfront: dict[str, str] | CloudFront | None = None, **parameters: object
+        self, *, version: str = "2.4", cloudfront: dict[str, Any] | CloudFront | None = None, **parameters: object
     ) -> None:
         unknown = sorted(set(parameters) - set(DriverParameters.__dataclass_fields__))
         if unknown:

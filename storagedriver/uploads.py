@@ -64,7 +64,9 @@ class Uploads:
     def begin(self, path: str) -> str:
         """Begin an upload and return its id."""
         with translating(self._parameters):
-            answer = self._driver.client.create_multipart_upload(**self._object(path), **self._driver.object_headers())
+            answer = self._driver.client.create_multipart_upload(
+                **self._object(path), **self._driver.object_headers(path)
+            )
             return answer["UploadId"]
 
     def pending(self, path: str) -> Iterator[tuple[str, str, datetime]]:

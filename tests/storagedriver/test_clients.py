@@ -6,8 +6,9 @@ import dataclasses
 import os
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -29,12 +30,20 @@ def fresh_clients() -> Iterator[None]:
 
 
 class TestSharing:
-    def test_equal_parameters_share_a_client(self, parameters: Parameters) -> None:
-        assert S3Driver(parameters()).client is S3Driver(parameters()).client
+    def test_equal_parameters_share_connections(self, parameters: Parameters) -> None:
+        first, second = (S3Driver(parameters()).client._endpoint for _ in range(2))  # type: ignore[attr-defined]
+        assert first.http_session is second.http_session
+
+    def test_event_handlers_stay_with_their_driver(self, parameters: Parameters) -> None:
+        first, second = S3Driver(parameters()), S3Driver(parameters())
+        seen: list[str] = []
+        first.client.meta.events.register("before-send.s3", lambda **_: seen.append("first"))
+        second.put_content("/a", b"")
+        assert seen == []
 
     @pytest.mark.parametrize("values", [{"secretkey": "other"}, {"rootdirectory": "x"}, {"region": "eu-west-1"}])
     def test_other_parameters_have_their_own(self, parameters: Parameters, values: dict[str, str]) -> None:
-        assert S3Driver(parameters()).client is not S3Driver(parameters(**values)).client
+        assert clients.connect(parameters()) is not clients.connect(parameters(**values))
 
     def test_the_cache_is_bounded(self, parameters: Parameters, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(clients, "MAX_CLIENTS", 2)
@@ -42,14 +51,14 @@ class TestSharing:
         first = clients.connect(parameters())
         for number in range(2):
             clients.connect(parameters(rootdirectory=f"other-{number}"))
-        assert len(clients._cache.connections) == 2
+        assert len(clients._cache.clients) == 2
         assert clients.connect(parameters()) is not first
 
     def test_a_forked_child_starts_afresh(self, parameters: Parameters) -> None:
         before = id(clients.connect(parameters()))
         reading, writing = os.pipe()
         if (child := os.fork()) == 0:  # pragma: no cover - the child's coverage is not collected
-            kept = bool(clients._cache.connections)
+            kept = bool(clients._cache.clients)
             os.write(writing, b"kept" if kept else b"afresh")
             os._exit(0)
         os.waitpid(child, 0)
@@ -83,6 +92,30 @@ class TestCredentials:
         clients.configure(policy=EndpointPolicy())
         url = S3Driver(parameters(regionendpoint="", bucket="images")).redirect_url("/a")
         assert str(url).startswith("https://images.s3.us-east-1.amazonaws.com/")
+
+    @pytest.mark.parametrize("flag", ["accelerate", "usedualstack", "usefipsendpoint"])
+    def test_flags_of_amazon_leave_another_endpoint_alone(self, parameters: Parameters, flag: str) -> None:
+        endpoint = "http://minio.internal:9000"
+        url = S3Driver(parameters(regionendpoint=endpoint, **{flag: True})).redirect_url("/a")
+        assert str(url).startswith(f"{endpoint}/")
+
+    @pytest.mark.parametrize(
+        ("flag", "host"),
+        [
+            ("accelerate", "images.s3-accelerate.amazonaws.com"),
+            ("usedualstack", "images.s3.dualstack.eu-west-1.amazonaws.com"),
+            ("usefipsendpoint", "images.s3-fips.us-east-1.amazonaws.com"),
+        ],
+    )
+    def test_flags_choose_amazons_endpoint(self, parameters: Parameters, flag: str, host: str) -> None:
+        region = "us-east-1" if flag == "usefipsendpoint" else "eu-west-1"
+        values = {"regionendpoint": "", "bucket": "images", "region": region, flag: True}
+        url = S3Driver(parameters(**values)).redirect_url("/a")
+        assert str(url).startswith(f"https://{host}/")
+
+    def test_signature_version_2(self, parameters: Parameters) -> None:
+        url = S3Driver(parameters(v4auth=False)).redirect_url("/a")
+        assert "AWSAccessKeyId=AKIDEXAMPLE" in str(url)
 
 
 class TestConfig:
@@ -123,6 +156,30 @@ class TestRequests:
         driver = S3Driver(parameters(regionendpoint=scripted(answer).endpoint))
         driver.put_content("/a", b"content")
         assert driver.requests == {"PutObject": 3}
+
+    def test_a_driver_counts_only_its_own(self, parameters: Parameters) -> None:
+        first, second = S3Driver(parameters()), S3Driver(parameters())
+        first.put_content("/a", b"")
+        second.stat("/a")
+        assert (first.requests, second.requests) == ({"PutObject": 1}, {"HeadObject": 1})
+
+    def test_threads_of_a_driver_count_together(self, parameters: Parameters) -> None:
+        driver = S3Driver(parameters())
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda number: driver.put_content(f"/{number}", b""), range(40)))
+        assert driver.requests == {"PutObject": 40}
+
+    @pytest.mark.parametrize("mode", ["standard", "adaptive"])
+    def test_what_stays_after_the_retries_is_transient(
+        self, scripted: Callable[..., ScriptedServer], parameters: Parameters, mode: Literal["standard", "adaptive"]
+    ) -> None:
+        body = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate</Message></Error>"
+        server = scripted(lambda handler, number: respond(handler, 503, body, x_amz_request_id="4442587FB7D0A2F9"))
+        driver = S3Driver(parameters(regionendpoint=server.endpoint), timeouts=Timeouts(attempts=2, retries=mode))
+        with pytest.raises(StorageDriverError, match="asks for fewer requests") as caught:
+            driver.get_content("/a")
+        assert (caught.value.kind, caught.value.code) == (Kind.TRANSIENT, "SlowDown")
+        assert (caught.value.request_id, len(server.requests)) == ("4442587FB7D0A2F9", 2)
 
     def test_a_wrong_region_is_not_followed(
         self, scripted: Callable[..., ScriptedServer], parameters: Parameters

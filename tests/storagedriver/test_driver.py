@@ -360,6 +360,30 @@ def test_a_driver_prints_no_secret(driver: S3Driver) -> None:
     assert "canary" not in f"{driver!r} {driver.parameters!r} {vars(driver)}"
 
 
+class TestClassOfBlobsOnly:
+    blob = f"/docker/registry/v2/blobs/sha256/aa/{'a' * 64}/data"
+    link = "/docker/registry/v2/repositories/app/_manifests/tags/1/current/link"
+
+    @pytest.fixture
+    def driver(self, parameters: Callable[..., DriverParameters]) -> S3Driver:
+        return S3Driver(parameters(storageclass="STANDARD_IA", storageclassblobsonly=True))
+
+    def classes(self, driver: S3Driver) -> dict[str, str]:
+        return {entry.path: entry.storage_class for page in driver.scan("/") for entry in page}
+
+    def test_a_link_stays_standard(self, driver: S3Driver) -> None:
+        driver.put_content(self.link, b"sha256:")
+        assert self.classes(driver) == {self.link: "STANDARD"}
+
+    def test_an_upload_gets_the_class_when_it_becomes_a_blob(self, driver: S3Driver) -> None:
+        with driver.writer("/docker/registry/v2/repositories/app/_uploads/u/data") as writer:
+            writer.write(b"layer")
+            writer.commit()
+        assert set(self.classes(driver).values()) == {"STANDARD"}
+        driver.move("/docker/registry/v2/repositories/app/_uploads/u/data", self.blob)
+        assert self.classes(driver) == {self.blob: "STANDARD_IA"}
+
+
 def test_requests_are_counted_since_the_first_use(driver: S3Driver) -> None:
     assert not driver.requests
     driver.put_content("/a", b"")

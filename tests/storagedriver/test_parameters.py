@@ -366,6 +366,99 @@ class TestSecret:
         assert "canary" not in str(refuse(secretkey="canary\x00", accesskey="a"))
 
 
+ROLE = "arn:aws:iam::123456789012:role/registry"
+KEYS = {"accesskey": "AKIDEXAMPLE", "secretkey": "secret"}
+
+
+class TestSources:
+    @pytest.mark.parametrize(
+        ("values", "source"),
+        [
+            ({}, "chain"),
+            (KEYS, "static"),
+            ({"profile": "registry"}, "profile"),
+            ({"rolearn": ROLE}, "role"),
+            ({"rolearn": ROLE, "profile": "registry"}, "role"),
+            ({"rolearn": ROLE} | KEYS, "role"),
+        ],
+    )
+    def test_they_follow_from_what_is_given(self, values: dict[str, str], source: str) -> None:
+        assert parse(**values).credentials == source
+
+    @pytest.mark.parametrize(
+        ("values", "fields"),
+        [
+            ({"credentials": "static"}, {"accesskey", "secretkey"}),
+            ({"credentials": "static", "accesskey": "AKIDEXAMPLE"}, {"secretkey"}),
+            ({"rolearn": ROLE, "accesskey": "AKIDEXAMPLE"}, {"secretkey"}),
+            ({"credentials": "chain"} | KEYS, {"credentials"}),
+            ({"credentials": "profile"}, {"profile"}),
+            ({"credentials": "profile", "profile": "registry"} | KEYS, {"credentials"}),
+            ({"credentials": "role"}, {"rolearn"}),
+            ({"rolearn": "registry"}, {"rolearn"}),
+            ({"rolearn": ROLE, "externalid": "a b"}, {"externalid"}),
+            ({"rolearn": ROLE, "profile": "registry"} | KEYS, {"profile"}),
+            ({"externalid": "tenant-7"} | KEYS, {"externalid"}),
+            ({"credentials": "static", "rolearn": ROLE} | KEYS, {"rolearn"}),
+            ({"stsendpoint": "https://sts.example.com"} | KEYS, {"stsendpoint"}),
+            ({"rolearn": ROLE, "stsendpoint": "https://sts.example.com/path"}, {"stsendpoint"}),
+            ({"credentials": "magic"}, {"credentials"}),
+        ],
+    )
+    def test_what_does_not_fit_is_refused(self, values: dict[str, str], fields: set[str]) -> None:
+        assert set(refuse(**values)) == fields
+
+    def test_a_role_by_this_servers_identity_should_demand_an_external_id(self) -> None:
+        assert "externalid" in warned(parse(rolearn=ROLE))
+
+    @pytest.mark.parametrize("values", [{"externalid": "tenant-7"}, KEYS, {"profile": "registry"}])
+    def test_a_role_of_anybody_else_need_not(self, values: dict[str, str]) -> None:
+        assert "externalid" not in warned(parse(rolearn=ROLE, **values))
+
+
+class TestOurOwn:
+    @pytest.mark.parametrize("value", [0, 65, "many", True])
+    def test_concurrency_has_limits(self, value: object) -> None:
+        assert set(refuse(concurrency=value)) == {"concurrency"}
+
+    def test_four_parts_at_once_are_the_default(self) -> None:
+        assert parse().concurrency == 4
+
+    @pytest.mark.parametrize(("blobs_only", "expected"), [(True, set()), (False, {"storageclass"})])
+    def test_classes_for_rare_access_suit_blobs(self, blobs_only: bool, expected: set[str]) -> None:
+        values = {"v4auth": True, "storageclass": "STANDARD_IA", "storageclassblobsonly": blobs_only}
+        assert warned(parse("3", **values)) == expected
+
+    def test_a_class_for_blobs_only_needs_a_class(self) -> None:
+        assert "storageclassblobsonly" in warned(parse(storageclassblobsonly=True))
+
+
+class TestAmazonsOtherEndpoints:
+    @pytest.mark.parametrize(
+        "values", [{"bucket": "images.example"}, {"forcepathstyle": True}, {"usefipsendpoint": True}]
+    )
+    def test_acceleration_does_not_go_with(self, values: dict[str, object]) -> None:
+        assert set(refuse("3", accelerate=True, **values)) == {"accelerate"}
+
+    @pytest.mark.parametrize("name", ["accelerate", "usedualstack", "usefipsendpoint"])
+    def test_they_do_nothing_beside_an_endpoint(self, name: str) -> None:
+        assert name in warned(parse("3", MINIO, **{name: True}))
+
+    def test_acceleration_is_virtual_hosted(self) -> None:
+        assert parse("3", accelerate=True).addressing_style == "virtual"
+
+
+@pytest.mark.parametrize(
+    ("value", "level"),
+    [
+        *((value, "off") for value in (None, False, True, 42, 42.0, ["off"], {"level": "off"}, "", "invalid", "OFF")),
+        *((name.upper(), name) for name in ("debug", "debugwithsigning", "debugwithhttpbody")),
+    ],
+)
+def test_the_log_level_is_never_an_error(value: object, level: str) -> None:
+    assert parse("3", loglevel=value).loglevel == level
+
+
 class TestBucketProblems:
     @pytest.mark.parametrize("name", ["abc", "my-bucket.example.com", "1bucket2", "a" * 63])
     def test_good_names(self, name: str) -> None:
