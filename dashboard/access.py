@@ -10,7 +10,7 @@ from typing import Any
 from django.core.exceptions import PermissionDenied
 from django.shortcuts import get_object_or_404
 
-from dashboard.models import Job, Registry, Role
+from dashboard.models import Job, Registry, Repository, Role
 
 
 def registry_for(user: Any, slug: str, role: Role = Role.VIEWER) -> Registry:
@@ -18,6 +18,12 @@ def registry_for(user: Any, slug: str, role: Role = Role.VIEWER) -> Registry:
     registry: Registry = get_object_or_404(Registry.objects.visible_to(user), slug=slug)
     require(user, registry, role)
     return registry
+
+
+def repository_for(user: Any, registry: Registry, name: str) -> Repository:
+    """Return a repository of the registry's catalog, by the same rule."""
+    repository: Repository = get_object_or_404(Repository.objects.visible_to(user), registry=registry, name=name)
+    return repository
 
 
 def job_for(user: Any, pk: int, role: Role = Role.VIEWER) -> Job:

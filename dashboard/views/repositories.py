@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
-from dashboard.access import registry_for
+from dashboard.access import registry_for, repository_for
 from dashboard.forms.filters import RepositoryFilter, TagFilter
-from dashboard.models import Repository, Scan
+from dashboard.models import Scan
 from dashboard.selectors import repositories as selectors
 from dashboard.selectors import tags
 
@@ -47,7 +47,7 @@ def repository_list(request: HttpRequest, slug: str) -> HttpResponse:
 def repository_tags(request: HttpRequest, slug: str, repository: str) -> HttpResponse:
     """A repository's tags, untagged manifests or referrers."""
     registry = registry_for(request.user, slug)
-    row = get_object_or_404(Repository, registry=registry, name=repository)
+    row = repository_for(request.user, registry, repository)
     values = TagFilter(request.GET).values
     tab, matches = values["tab"], None
     if tab == "untagged":
