@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Exists, OuterRef, QuerySet, Value
+from django.db.models import Exists, F, OuterRef, QuerySet, Value
 from django.db.models.functions import Coalesce
 
 from dashboard.models import Manifest, Reference, Repository, Revision, Tag
@@ -70,13 +70,12 @@ def tag_page(repository: Repository, *, q: str = "", sort: str = "name", at: str
 
 def untagged_page(repository: Repository, at: str = "") -> KeysetPage:
     """Return a page of the repository's manifests without a tag, a parent index or a subject, newest first."""
-    tagged = Tag.objects.filter(repository=repository, manifest=OuterRef("manifest"))
-    inside = Reference.objects.filter(
-        kind=Reference.Kind.CHILD,
-        digest=OuterRef("manifest__digest"),
-        manifest__registry=repository.registry_id,
-        manifest__revisions__repository=repository,
-    )
+    # "+ 0" keeps SQLite from looking through all tags of the repository for each manifest: without statistics it
+    # takes the repository's index for as good as the manifest's.
+    tagged = Tag.objects.alias(holder=F("repository") + 0).filter(manifest=OuterRef("manifest"), holder=repository.pk)
+    # Nested, not joined: the database then begins at the reference's digest, never at all revisions again per row.
+    holder = Revision.objects.filter(repository=repository, manifest=OuterRef("manifest"))
+    inside = Reference.objects.filter(Exists(holder), kind=Reference.Kind.CHILD, digest=OuterRef("manifest__digest"))
     rows = Revision.objects.filter(~Exists(tagged), ~Exists(inside), repository=repository, manifest__subject_digest="")
     return _revision_page(rows, at)
 

@@ -68,15 +68,15 @@ def pill(state: str, word: str = "") -> SafeString:
 
 
 @register.simple_tag
-def digest(value: str, full: bool = False) -> SafeString:
-    """Return a digest as a chip: its first digits (all if `full`), with a button that copies all of it."""
+def digest(value: str, full: bool = False, href: str = "") -> SafeString:
+    """Return a digest as a chip: its first digits (all if `full`), a link if `href`, and a button that copies all of it."""
     algorithm, _, hexadecimal = value.partition(":")
     short = value if full else f"{algorithm}:{hexadecimal[:SHOWN_HEX]}"
+    code = format_html('<code title="{}">{}</code>', value, short)
     return format_html(
-        '<span class="digest {}"><code title="{}">{}</code>{}</span>',
+        '<span class="digest {}">{}{}</span>',
         "full" if full else "",
-        value,
-        short,
+        format_html('<a href="{}">{}</a>', href, code) if href else code,
         copy_button(value, f"Copy {short}"),
     )
 

@@ -268,6 +268,16 @@ class TestUntagged:
         assert [row.digest for row in tags.untagged_page(repository).rows] == [manifest.digest]
 
 
+    def test_no_manifest_is_looked_up_through_all_tags(self, repository: Repository) -> None:
+        with CaptureQueriesContext(connection) as captured:
+            tags.untagged_page(repository)
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN QUERY PLAN {captured[0]['sql']}")
+            plan = " ".join(row[3] for row in cursor.fetchall())
+        assert "USING INDEX dashboard_tag_manifest_id" in plan
+        assert "SCAN" not in plan
+
+
 class TestEmptyStates:
     def test_a_registry_without_a_scan_offers_one_to_operators(self, client: Client, registry: Registry) -> None:
         client.force_login(make_member(registry, Role.OPERATOR))

@@ -16,6 +16,7 @@ function size(bytes) {
 function fail(message) {
   box.hidden = false;
   text.textContent = message;
+  text.classList.add("failed");
   bar.hidden = true;
   button.disabled = sending = false;
 }
@@ -42,14 +43,15 @@ form.addEventListener("submit", (event) => {
       return;
     }
     const answer = new DOMParser().parseFromString(request.responseText, "text/html");
-    const messages = [...answer.querySelectorAll(".error-summary li, main .alert")].map((item) => item.textContent.trim());
-    fail(messages.join(" ") || `The server answered ${request.status}. Nothing was stored; try again.`);
+    const messages = [...answer.querySelectorAll(".error-summary li")].map((item) => item.textContent.trim());
+    fail(messages.join(" ") || answer.querySelector("main p")?.textContent || `The server answered ${request.status}. Nothing was stored; try again.`);
     box.scrollIntoView({ block: "nearest" });
   });
   box.hidden = false;
   bar.hidden = false;
   bar.value = 0;
   text.textContent = "Sending…";
+  text.classList.remove("failed");
   button.disabled = sending = true;
   request.send(new FormData(form));
 });
