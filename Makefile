@@ -19,7 +19,7 @@ up:
 	@exec $(PYTHON) project/bootstrap.py manage.py up
 
 test:
-	@exec $(PYTHON) project/bootstrap.py --development --packages -m pytest -n 2 $(ARGS)
+	@exec $(PYTHON) project/bootstrap.py --development --packages -m pytest -n 2 --dist loadscope $(ARGS)
 
 check:
 	@$(PYTHON) project/bootstrap.py --development
