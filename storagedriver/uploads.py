@@ -151,7 +151,7 @@ class Uploads:
             )
         except S3_FAILURES as error:
             doubtful = error_code(error) == "NoSuchUpload" or classify(error) is Kind.TRANSIENT
-            if not (doubtful and self._is_complete(path, parts)):
+            if not (doubtful and self._is_complete(path, upload_id, parts)):
                 raise translate(error, self._parameters) from error
 
     def abort(self, path: str, upload_id: str) -> None:
@@ -175,18 +175,29 @@ class Uploads:
             newest_part=max((part.modified for part in parts if part.modified), default=None),
         )
 
-    def _is_complete(self, path: str, parts: Sequence[Part]) -> bool:
+    def _is_complete(self, path: str, upload_id: str, parts: Sequence[Part]) -> bool:
         """Say whether the object at a path is made of exactly these parts."""
         try:
-            info = self._driver.stat(path)
+            with translating(self._parameters, path):
+                head = self._driver.client.head_object(**self._object(path))
+                size, etag = head["ContentLength"], head["ETag"].strip('"')
+            if size != sum(part.size for part in parts) or not etag.endswith(f"-{len(parts)}"):
+                return False
+            if etag == multipart_etag(parts):
+                return True
+            # With a KMS key ETags are no MD5: then the upload must be gone, too.
+            return str(head.get("ServerSideEncryption", "")).startswith("aws:kms") and not self._is_pending(
+                path, upload_id
+            )
         except StorageDriverError:
             return False
-        if info.is_dir or info.size != sum(part.size for part in parts):
+
+    def _is_pending(self, path: str, upload_id: str) -> bool:
+        try:
+            self.parts(path, upload_id)
+        except PathNotFoundError:
             return False
-        etag = info.etag
-        if self._parameters.encrypt and self._parameters.keyid:  # ETags are no MD5 then
-            return etag.endswith(f"-{len(parts)}")
-        return etag == multipart_etag(parts)
+        return True
 
 
 def multipart_etag(parts: Sequence[Part]) -> str:

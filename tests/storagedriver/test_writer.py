@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from storagedriver import DriverParameters, PathNotFoundError, S3Driver, StorageDriverError
+from storagedriver import DriverParameters, FileWriter, PathNotFoundError, S3Driver, StorageDriverError
 from storagedriver.clients import Timeouts
 from storagedriver.errors import DigestMismatchError, Kind
 from storagedriver.uploads import Part, Uploads, multipart_etag
@@ -29,6 +30,41 @@ def exists(driver: S3Driver, path: str) -> bool:
     except PathNotFoundError:
         return False
     return True
+
+
+def write_on(writer: FileWriter) -> None:
+    """Write far more than can fail unnoticed."""
+    for _ in range(100):
+        writer.write(bytes(MIB))
+
+
+class Sends:
+    """What becomes of the parts that writers send: they wait at `gate` and for each other, and fail once if so told."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.together: threading.Barrier | None = None
+        self.numbers: list[int] = []
+        self.sizes: list[int] = []
+        self._failing: set[int] = set()
+        real = Uploads.send
+
+        def send(uploads: Uploads, path: str, upload_id: str, number: int, body: bytes | bytearray) -> Part:
+            self.numbers.append(number)
+            self.sizes.append(len(body))
+            assert self.gate.wait(30)
+            if (together := self.together) is not None:
+                together.wait()
+            if number in self._failing:
+                self._failing.remove(number)
+                raise StorageDriverError("the line is down", kind=Kind.TRANSIENT)
+            return real(uploads, path, upload_id, number, body)
+
+        monkeypatch.setattr(Uploads, "send", send)
+
+    def fail(self, number: int) -> None:
+        self._failing.add(number)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +155,151 @@ def test_one_large_write_is_cut_into_parts(driver: S3Driver) -> None:
         assert writer.write(memoryview(content)) == len(content)
         writer.commit()
     assert driver.get_content("/a") == content
+
+
+class TestSideBySide:
+    """Parts are sent while the next ones are written."""
+
+    @pytest.fixture
+    def sends(self, monkeypatch: pytest.MonkeyPatch) -> Sends:
+        return Sends(monkeypatch)
+
+    @pytest.fixture
+    def driver(self, parameters: Callable[..., DriverParameters]) -> S3Driver:
+        return S3Driver(parameters(concurrency=3))
+
+    def test_as_many_as_the_concurrency(self, driver: S3Driver, sends: Sends) -> None:
+        content = secrets.token_bytes(30 * MIB)
+        sends.together = threading.Barrier(3, timeout=30)  # broken, unless three parts are on their way at once
+        with driver.writer("/a") as writer:
+            for start in range(0, 30 * MIB, MIB):
+                writer.write(content[start : start + MIB])
+            writer.commit()
+        assert driver.get_content("/a") == content
+
+    def test_memory_is_bounded(self, driver: S3Driver, sends: Sends) -> None:
+        """While no part gets through, the writer takes (concurrency + 2) chunks at most."""
+        sends.gate.clear()
+        taken = 0
+        stuck = threading.Event()
+
+        def write() -> None:
+            nonlocal taken
+            with driver.writer("/a") as writer:
+                for _ in range(40):
+                    writer.write(bytes(MIB))
+                    taken += 1
+                    if taken == 24:
+                        stuck.set()
+                writer.commit()
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        assert stuck.wait(30)
+        thread.join(0.2)
+        held = taken
+        sends.gate.set()
+        thread.join(30)
+        assert (held, taken) == (24, 40)  # the 25th MiB fills the fifth chunk, which waits for room
+
+    def test_a_failed_part_fails_a_later_write(self, driver: S3Driver, sends: Sends) -> None:
+        sends.fail(2)
+        writer = driver.writer("/a")
+        with pytest.raises(StorageDriverError, match="the line is down"):
+            write_on(writer)
+        writer.cancel()
+        assert pending(driver) == []
+
+    @pytest.mark.parametrize("call", ["write", "commit"])
+    def test_nothing_follows_a_failed_write(self, driver: S3Driver, sends: Sends, call: str) -> None:
+        sends.fail(1)
+        with driver.writer("/a") as writer:
+            with pytest.raises(StorageDriverError):
+                write_on(writer)
+            with pytest.raises(StorageDriverError, match="/a lacks what a failed write was given") as caught:
+                getattr(writer, call)(*([b"x"] if call == "write" else []))
+        assert caught.value.kind is Kind.TRANSIENT
+        assert not exists(driver, "/a")
+
+    def test_close_after_a_failed_write_keeps_what_came_before_the_gap(self, driver: S3Driver, sends: Sends) -> None:
+        sends.fail(3)
+        writer = driver.writer("/a")
+        with pytest.raises(StorageDriverError):
+            write_on(writer)
+        writer.close()
+        assert driver.writer("/a", append=True).size == 10 * MIB
+
+    @pytest.mark.parametrize("number", [1, 2, 3])
+    def test_commit_sends_a_failed_part_again(self, driver: S3Driver, sends: Sends, number: int) -> None:
+        content = secrets.token_bytes(12 * MIB)
+        sends.gate.clear()
+        sends.fail(number)
+        with driver.writer("/a") as writer:
+            writer.write(content)
+            sends.gate.set()
+            with pytest.raises(StorageDriverError, match="the line is down"):
+                writer.commit()
+            writer.commit()
+        assert driver.get_content("/a") == content
+        assert sorted(sends.numbers) == sorted([1, 2, 3, number])
+
+    def test_close_may_be_repeated_after_a_failure(self, driver: S3Driver, sends: Sends) -> None:
+        sends.fail(1)
+        writer = driver.writer("/a")
+        writer.write(b"content")
+        with pytest.raises(StorageDriverError):
+            writer.close()
+        writer.close()
+        assert driver.writer("/a", append=True).size == 7
+
+    def test_cancel_waits_for_parts_on_their_way(self, driver: S3Driver, sends: Sends) -> None:
+        """Otherwise a part would arrive after the abort, and be billed for ever."""
+        sends.gate.clear()
+        writer = driver.writer("/a")
+        writer.write(bytes(12 * MIB))
+        cancelling = threading.Thread(target=writer.cancel)
+        cancelling.start()
+        cancelling.join(0.2)
+        assert (cancelling.is_alive(), pending(driver)) == (True, ["/a"])
+        sends.gate.set()
+        cancelling.join(30)
+        assert pending(driver) == []
+
+    def test_an_interruption_drops_parts_on_their_way(self, driver: S3Driver, sends: Sends) -> None:
+        def interrupt() -> None:
+            with driver.writer("/a") as writer:
+                writer.write(bytes(12 * MIB))
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            interrupt()
+        assert pending(driver) == []
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("upload")]
+
+    def test_parts_grow_before_the_limit_bites(
+        self, driver: S3Driver, sends: Sends, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("storagedriver.parts.EQUAL_PARTS", 2)
+        monkeypatch.setattr("storagedriver.parts.PARTS_PER_DOUBLING", 1)
+        with driver.writer("/a") as writer:
+            writer.write(bytes(41 * MIB))
+            writer.commit()
+        assert sorted(sends.sizes) == [MIB, 5 * MIB, 5 * MIB, 10 * MIB, 20 * MIB]
+
+    def test_the_limit_is_an_error(self, driver: S3Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("storagedriver.writer.MAX_PARTS", 2)
+        with driver.writer("/a") as writer, pytest.raises(StorageDriverError, match="needs more than 2 parts"):
+            writer.write(bytes(11 * MIB))
+
+    def test_a_reused_buffer_does_no_harm(self, driver: S3Driver, sends: Sends) -> None:
+        sends.gate.clear()
+        buffer = bytearray(6 * MIB)
+        with driver.writer("/a") as writer:
+            writer.write(buffer)
+            buffer[:] = b"x" * len(buffer)
+            sends.gate.set()
+            writer.commit()
+        assert driver.get_content("/a") == bytes(6 * MIB)
 
 
 class TestResume:
@@ -254,6 +435,27 @@ class TestFaultsAtCommit:
             writer.write(bytes(6 * MIB))
             writer.commit()
         assert driver.stat("/a").size == 6 * MIB
+
+    def test_a_retry_that_finds_no_upload_is_looked_up(self, parameters: Callable[..., DriverParameters]) -> None:
+        """The client itself asks again after the lost answer, and S3 knows no such upload any more."""
+        driver = S3Driver(parameters())
+        self.lose_answers(driver, 1)
+        with driver.writer("/a") as writer:
+            writer.write(bytes(6 * MIB))
+            writer.commit()
+        assert driver.requests["CompleteMultipartUpload"] == 2
+        assert driver.stat("/a").size == 6 * MIB
+
+    def test_an_error_in_an_answer_of_status_200_is_no_success(self, driver: S3Driver) -> None:
+        def fail(response_dict: dict[str, Any], **_: object) -> None:
+            response_dict["body"] = b"<Error><Code>InternalError</Code><Message>again</Message></Error>"
+
+        driver.client.meta.events.register_first("before-parse.s3.CompleteMultipartUpload", fail)
+        with driver.writer("/a") as writer:
+            writer.write(b"x")
+            driver.uploads.abort("/a", writer.upload_id)
+            with pytest.raises(StorageDriverError):
+                writer.commit()
 
     def test_a_failed_commit_can_be_repeated(self, driver: S3Driver) -> None:
         failing = iter([True])
