@@ -1,4 +1,5 @@
 """Pictures of every page: `python -m tests.e2e.screenshots [part of a name ...]` writes them to test-results/screenshots.
+With `--docs` it renews the pictures of the documentation in docs/pictures instead.
 
 A throw-away database is filled with rows of every sort, the pages are served from this process, and Chromium takes each
 in light and dark, 1400 and 400 pixels wide. Console errors and violations of the content security policy are printed and
@@ -41,6 +42,14 @@ OUTPUT = Path(os.environ.get("SCREENSHOTS", "test-results/screenshots"))
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 WIDTHS = (1400, 400)
 SCHEMES = ("light", "dark")
+DOCS = Path("docs/pictures")
+DOCS_PAGES = {
+    "overview": "overview",
+    "registry": "registry",
+    "tags": "tags",
+    "manifest": "manifest-layers",
+    "job": "job-running",
+}
 HOSTILE = '<script>alert("x")</script>'
 
 
@@ -282,6 +291,18 @@ def take(browser: Browser, address: str, user: User, pages: dict[str, str], want
     return complaints
 
 
+def take_docs(browser: Browser, address: str, user: User, pages: dict[str, str]) -> None:
+    """Take the few pictures that the documentation shows, one window each."""
+    page = browser.new_page(color_scheme="light", viewport={"width": 1200, "height": 760})
+    page.goto(address + sign_in_link(user))
+    page.get_by_role("button", name="Sign in as").click()
+    page.wait_for_url(f"{address}/")
+    DOCS.mkdir(parents=True, exist_ok=True)
+    for name, source in DOCS_PAGES.items():
+        page.goto(address + pages[source])
+        page.screenshot(path=DOCS / f"{name}.png")
+
+
 def main() -> int:
     """Fill, serve, take."""
     call_command("collectstatic", verbosity=0, interactive=False)
@@ -297,7 +318,12 @@ def main() -> int:
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-            complaints = take(browser, f"http://127.0.0.1:{server.server_port}", user, pages, sys.argv[1:])
+            address = f"http://127.0.0.1:{server.server_port}"
+            if "--docs" in sys.argv:
+                user.refresh_from_db()
+                take_docs(browser, address, user, pages)
+            else:
+                complaints = take(browser, address, user, pages, sys.argv[1:])
             browser.close()
     finally:
         server.shutdown()
