@@ -39,7 +39,7 @@ def keyset_page(rows: QuerySet[Any], order: Sequence[str], at: str = "", size: i
     try:
         window = rows.filter(_beyond(names, values, ascending)) if values else rows
         found = list(window.order_by(*(name if ascending else f"-{name}" for name in names))[: size + 1])
-    except (FieldError, ValidationError, ValueError, TypeError):  # somebody wrote the address by hand
+    except (FieldError, ValidationError, ValueError, TypeError, OverflowError):  # somebody wrote the address by hand
         backwards, values = False, []
         found = list(rows.order_by(*order)[: size + 1])
     more = len(found) > size

@@ -191,7 +191,12 @@ class TestTags:
         assert first.is_first
 
     @pytest.mark.parametrize(
-        "at", ["x", "e30", "W10", "WyJhIiwxLDJd", "WyJhIix7fSxbXV0", "WyJhIiwiXHUwMDAwIiwieCJd", "A" * 999]
+        "at",
+        [
+            *("x", "e30", "W10", "WyJhIiwxLDJd", "WyJhIix7fSxbXV0", "WyJhIiwiXHUwMDAwIiwieCJd", "A" * 999),
+            # ["a", {"time": "0001-01-01T00:00:00+23:59"}, 1]: before the first moment that UTC can say
+            "WyJhIiwgeyJ0aW1lIjogIjAwMDEtMDEtMDFUMDA6MDA6MDArMjM6NTkifSwgMV0",
+        ],
     )
     def test_a_place_that_makes_no_sense_is_the_first_page(self, repository: Repository, show: Any, at: str) -> None:
         make_tag(repository, "only")
