@@ -232,6 +232,7 @@ def referrers(repository: Repository, manifest: Manifest) -> list[ReferrerRow]:
 def json_lines(content: bytes) -> tuple[list[JsonLine], bool]:
     """Return a manifest's bytes as formatted lines, and whether the rest was left out. Raises ValueError."""
     text = json.dumps(json.loads(content), indent=2, ensure_ascii=False)
+    text = text.encode(errors="backslashreplace").decode()  # a lone surrogate stays as it was written: \ud800
     found = text.split("\n", MAX_JSON_LINES)
     return [_json_line(line) for line in found[:MAX_JSON_LINES]], len(found) > MAX_JSON_LINES
 

@@ -205,6 +205,9 @@ class TestRaw:
         lines, cut = selectors.json_lines(b"[1, 2, 3, 4]")
         assert (len(lines), cut) == (3, True)
 
+    def test_a_lone_surrogate_is_shown_as_it_was_written(self, repository: Repository, show: Any) -> None:
+        assert "x\\ud800y" in show(make_image(repository, content=b'{"a": "x\\ud800y"}'), "?tab=raw")
+
     def test_what_is_not_json_shows_an_empty_tab(self, repository: Repository, show: Any) -> None:
         assert "There is nothing to show" in show(make_image(repository, content=b"\xff"), "?tab=raw")
 
