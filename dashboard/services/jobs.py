@@ -73,9 +73,9 @@ def retry(*, job: Job, actor: User) -> None:
 
     Raises PermissionDenied, and JobRefused when the job did not fail or another one is active.
     """
+    require(actor, job.registry, KINDS[job.kind].role)
     if job.state not in (Job.State.FAILED, Job.State.CANCELLED):
         raise JobRefused("Only a failed or cancelled job can be tried again.", job)
-    require(actor, job.registry, KINDS[job.kind].role)
     again = Shard.objects.filter(job=job, phase=job.phase).exclude(state=Shard.State.SUCCEEDED)
     now = timezone.now()
     try:

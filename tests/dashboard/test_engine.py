@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.exceptions import PermissionDenied
 from django.utils import timezone
 
 from dashboard import dispatch, jobs
@@ -243,6 +244,11 @@ def test_a_job_that_succeeded_is_not_tried_again(kind: Double, job: Job) -> None
     job = engine.run_here(job)
     with pytest.raises(services.JobRefused):
         services.retry(job=job, actor=make_superuser())
+
+
+def test_a_retry_asks_for_the_role_before_it_tells_the_state(job: Job, registry: Registry) -> None:
+    with pytest.raises(PermissionDenied):
+        services.retry(job=job, actor=make_member(registry, Role.VIEWER))
 
 
 def test_a_second_active_job_of_the_kind_is_refused(job: Job, registry: Registry) -> None:
