@@ -121,6 +121,8 @@ def delete(*, registry: Registry, actor: User) -> None:
     require(actor, registry, Role.ADMINISTRATOR)
     if active := Job.objects.active().filter(registry=registry).first():
         raise ValidationError(f"Job {active.pk} is still at work for {registry}. Wait for it or cancel it first.")
+    for archive in registry.archives.all():  # one by one: a cascade would leave their files in the spool
+        archive.delete()
     registry.delete()
 
 

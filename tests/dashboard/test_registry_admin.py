@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.contrib.sessions.models import Session
+from django.core.files.base import ContentFile
 from django.test import Client
 from django.urls import reverse
 
-from dashboard.models import Job, Membership, Registry, Role
+from dashboard.models import Archive, Job, Membership, Registry, Role
 from dashboard.services import registries
 from tests.dashboard.factories import (
     make_blob,
@@ -341,6 +343,13 @@ def test_deleting_forgets_the_registry(registry: Registry, root: User) -> None:
     make_blob(registry, f"sha256:{'0' * 64}")
     signed_in(root).post(address("delete", registry), {"post": "yes"})
     assert not Registry.objects.exists()
+
+
+def test_deleting_clears_the_spool_of_its_archives(registry: Registry, root: User, spool: Path) -> None:
+    archive = Archive(registry=registry, name="app.tar", size=3)
+    archive.file.save("app.tar", ContentFile(b"tar"))
+    signed_in(root).post(address("delete", registry), {"post": "yes"})
+    assert not list(spool.rglob("*.tar"))
 
 
 def test_a_registry_at_work_is_not_deleted(registry: Registry, root: User) -> None:
