@@ -1,0 +1,1 @@
+"""django-storages' own tests, fetched when they run, with RegistryStorage in the place of its S3Storage."""
