@@ -24,10 +24,19 @@ if TYPE_CHECKING:
     from botocore.response import StreamingBody
 
     from storagedriver.driver import S3Driver
+    from storagedriver.readahead import ReadAhead
 
 RESUME_ATTEMPTS = 5  # in a row, without a byte between them
 RESUME_DELAY_SECONDS = 0.2  # doubled at each attempt
 BUFFER_BYTES = 2**20
+
+
+def seek_target(stream: ObjectReader | ReadAhead, offset: int, whence: int) -> int:
+    """Return the position that a seek asks for. Raises ValueError for one before the beginning."""
+    target = {io.SEEK_SET: 0, io.SEEK_CUR: stream.tell(), io.SEEK_END: stream.size}[whence] + offset
+    if target < 0:
+        raise ValueError(f"negative seek position {target}")
+    return target
 
 
 class ObjectReader(io.RawIOBase):
@@ -35,16 +44,17 @@ class ObjectReader(io.RawIOBase):
 
     A connection that is cut is opened again at the byte it stopped at, on condition of the same ETag: the bytes are
     always those of one version of the object, or StorageDriverError is raised. `seek` opens a new request when read.
-    `size` is the whole object's bytes, `etag` without quotes.
+    `size` is the whole object's bytes, `etag` without quotes. `end` is a byte to stop before; `etag` demands a version.
     """
 
-    def __init__(self, driver: S3Driver, path: str, offset: int = 0) -> None:
+    def __init__(self, driver: S3Driver, path: str, offset: int = 0, *, end: int | None = None, etag: str = "") -> None:
         super().__init__()
         self._driver = driver
         self._path = path
         self._position = offset
+        self._wanted = end
         self._body: StreamingBody | None = None
-        self._etag = ""
+        self._etag = f'"{etag}"' if etag else ""
         self.size = 0
         self._open()
 
@@ -63,10 +73,7 @@ class ObjectReader(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
-        target = base + offset
-        if target < 0:
-            raise ValueError(f"negative seek position {target}")
+        target = seek_target(self, offset, whence)
         if target != self._position:
             self._drop()
             self._position = target
@@ -76,9 +83,9 @@ class ObjectReader(io.RawIOBase):
         """Read up to len(buffer) bytes. Raises StorageDriverError when the object cannot be read on."""
         if self.closed:
             raise ValueError("read of a closed reader")
-        view = memoryview(buffer).cast("B")
+        view = memoryview(buffer).cast("B")[: max(self._end - self._position, 0)]
         attempt = 0
-        while len(view) and self._position < self.size:
+        while len(view) and self._position < self._end:
             try:
                 if self._body is None:
                     self._open()
@@ -104,11 +111,21 @@ class ObjectReader(io.RawIOBase):
 
     def readall(self) -> bytes:
         """Read to the end."""
-        buffer = bytearray(max(self.size - self._position, 0))
+        return bytes(self.read_fully())
+
+    def read_fully(self) -> bytearray:
+        """Read to the end without a second copy of the bytes."""
+        buffer = bytearray(max(self._end - self._position, 0))
         view, filled = memoryview(buffer), 0
         while filled < len(buffer) and (count := self.readinto(view[filled:])):
             filled += count
-        return bytes(view[:filled])
+        view.release()
+        del buffer[filled:]
+        return buffer
+
+    @property
+    def _end(self) -> int:
+        return self.size if self._wanted is None else min(self._wanted, self.size)
 
     def close(self) -> None:
         """Drop the connection. What was not read is not transferred."""
@@ -124,15 +141,17 @@ class ObjectReader(io.RawIOBase):
         """Ask for the bytes from the position on. An offset at or beyond the end reads as empty."""
         parameters = self._driver.parameters
         request: dict[str, Any] = {"Bucket": parameters.bucket, "Key": self._driver.key(self._path)}
-        if self._position:
-            request["Range"] = f"bytes={self._position}-"
+        if self._position or self._wanted is not None:
+            request["Range"] = f"bytes={self._position}-{'' if self._wanted is None else self._wanted - 1}"
         if self._etag:
             request["IfMatch"] = self._etag
         try:
             answer = self._driver.client.get_object(**request)
         except S3_FAILURES as error:
-            if error_code(error) in {"InvalidRange", "416"}:
-                self.size = min(self.size, self._position) if self._etag else self._position
+            if isinstance(error, ClientError) and error_code(error) in {"InvalidRange", "416"} and not self._etag:
+                # S3 says how long the object is; with services that do not, it is taken to end at the offset.
+                known = str(error.response["Error"].get("ActualObjectSize", ""))
+                self.size = min(int(known), self._position) if known.isdecimal() else self._position
                 return
             if error_code(error) in {"PreconditionFailed", "412"} or (self._etag and error_code(error) == "NoSuchKey"):
                 raise StorageDriverError(
@@ -162,4 +181,5 @@ class ObjectReader(io.RawIOBase):
             )
         self._body = answer["Body"]
         self._etag = answer["ETag"]
-        self.size = start + length
+        total = content_range.rpartition("/")[2]
+        self.size = int(total) if total.isdecimal() else start + length
