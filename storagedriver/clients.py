@@ -210,7 +210,7 @@ def _stay_in_region(context: dict[str, Any], **_: object) -> None:
 
 
 def _leave_parts_unsummed(context: dict[str, Any], **_: object) -> None:
-    """Send parts with Content-MD5 only: S3 refuses a CRC on parts of an upload that a registry began without one."""
+    """Send parts without a checksum trailer: S3 refuses a CRC in an upload that a registry began without one."""
     context["client_config"] = context["client_config"].merge(Config(request_checksum_calculation="when_required"))
 
 

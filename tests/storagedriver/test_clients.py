@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -126,18 +127,30 @@ class TestConfig:
     def test_checksums(self, parameters: Parameters, values: dict[str, str], expected: str) -> None:
         assert clients.config(parameters(**values)).request_checksum_calculation == expected  # type: ignore[attr-defined]
 
-    def test_parts_carry_no_checksum_but_md5(self, parameters: Parameters) -> None:
+    @pytest.mark.parametrize(
+        ("values", "header", "value"),
+        [
+            ({"region": "eu-west-1"}, "x-amz-content-sha256", hashlib.sha256(b"part").hexdigest()),
+            ({"regionendpoint": "http://minio.internal"}, "x-amz-content-sha256", hashlib.sha256(b"part").hexdigest()),
+            ({"regionendpoint": "http://minio.internal", "v4auth": False}, "content-md5", "9Mk4XxkC9zNLALm07NFk3g=="),
+        ],
+    )
+    def test_parts_carry_one_hash_and_no_trailer(
+        self, parameters: Parameters, values: dict[str, Any], header: str, value: str
+    ) -> None:
         """Even where botocore would add one: S3 refuses it in an upload that a registry began."""
-        driver, sent = S3Driver(parameters(regionendpoint="", bucket="images")), []
+        driver, sent = S3Driver(parameters(**({"regionendpoint": "", "bucket": "images"} | values))), []
 
         def answer(request: Any, **_: object) -> None:
-            sent.append({name.lower() for name in request.headers})
+            sent.append({name.lower(): found for name, found in request.headers.items()})
             raise ConnectionResetError
 
         driver.client.meta.events.register("before-send.s3.UploadPart", answer)
         with pytest.raises(StorageDriverError):
             driver.uploads.send("/a", "id", 1, b"part")
-        assert "content-md5" in sent[0]
+        found = sent[0][header]
+        assert (found.decode() if isinstance(found, bytes) else found) == value
+        assert len({"x-amz-content-sha256", "content-md5"} & sent[0].keys()) == 1
         assert not any(name.startswith("x-amz-checksum") or name == "x-amz-trailer" for name in sent[0])
 
     @pytest.mark.parametrize(("version", "whole"), [("2.8", True), ("3", False)])
