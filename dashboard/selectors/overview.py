@@ -10,12 +10,13 @@ from typing import Any
 from django.db.models import Count, F, Max, Sum
 from django.utils import timezone
 
-from dashboard.models import Job, Registry, Scan, UploadSession
+from dashboard.models import Job, Registry, Role, Scan, UploadSession
 from dashboard.selectors.shell import ShellRegistry
 
 STALE_AFTER = timedelta(hours=24)
 STALE_UPLOAD = timedelta(hours=168)
 FIELDS = ["slug", "name", "bucket", "region", "region_endpoint", "root_directory", "is_demo", "public_host", "version"]
+NEVER_SCANNED = "This registry was never scanned, so nothing of it can be shown yet."
 PROBLEM_TEXT = "{number} {things} could not be read in the last scan."
 
 
@@ -131,12 +132,12 @@ def _alerts(card: RegistryCard) -> list[Alert]:
     if card.scan_job is not None and card.scan_job.state == Job.State.FAILED:
         text = f"The last scan failed. {card.scan_job.error}".strip()
         found.append(Alert("danger", registry, text, "job_detail", "See the job", job=card.scan_job))
-    elif card.scan is None and not scan_runs:
-        text = "This registry was never scanned, so nothing of it can be shown yet."
-        found.append(Alert("warn", registry, text, "scan_start", "Scan now", post=True))
-    elif card.is_stale and not scan_runs:
-        text = "The last scan is more than a day old."
-        found.append(Alert("warn", registry, text, "scan_start", "Scan now", post=True))
+    elif not scan_runs and (card.scan is None or card.is_stale):
+        text = "The last scan is more than a day old." if card.scan else NEVER_SCANNED
+        if card.role >= Role.OPERATOR:
+            found.append(Alert("warn", registry, text, "scan_start", "Scan now", post=True))
+        else:
+            found.append(Alert("warn", registry, text, "registry_detail", "See the registry"))
     if card.scan and (number := len(card.scan.problems)):
         text = PROBLEM_TEXT.format(number=number, things="thing" if number == 1 else "things")
         found.append(Alert("warn", registry, text, "registry_detail", "See them"))

@@ -175,6 +175,12 @@ class TestAlerts:
     def test_never_scanned(self, registry: Registry) -> None:
         assert self.alerts() == ["warn: This registry was never scanned, so nothing of it can be shown yet."]
 
+    def test_only_who_may_scan_is_offered_it(self, client: Client, registry: Registry) -> None:
+        client.force_login(make_member(registry, Role.VIEWER))
+        text = text_of(client, "/")
+        assert "never scanned" in text
+        assert "/r/alpha/scan/" not in text
+
     def test_a_first_scan_that_runs_is_no_alert(self, registry: Registry) -> None:
         make_job(registry, "scan", state=Job.State.RUNNING)
         assert self.alerts() == []
