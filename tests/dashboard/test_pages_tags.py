@@ -272,7 +272,6 @@ class TestUntagged:
         make_revision(repository, manifest)
         assert [row.digest for row in tags.untagged_page(repository).rows] == [manifest.digest]
 
-
     def test_no_manifest_is_looked_up_through_all_tags(self, repository: Repository) -> None:
         with CaptureQueriesContext(connection) as captured:
             tags.untagged_page(repository)
