@@ -14,6 +14,7 @@ from django.core.exceptions import FieldError, ValidationError
 from django.db.models import Q, QuerySet
 
 PAGE_ROWS = 100
+MAX_INTEGER = 2**63 - 1  # of a column
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,13 @@ def _restore(value: Any) -> str | int | datetime:
         if moment.tzinfo is None:
             raise ValueError(value)
         return moment
-    if not isinstance(value, str | int):
+    if isinstance(value, str):
+        value.encode()  # no half of a surrogate pair, and no NUL: PostgreSQL stores neither
+        if "\0" in value:
+            raise ValueError(value)
+        return value
+    if not isinstance(value, int):
         raise TypeError(value)
+    if abs(value) > MAX_INTEGER:
+        raise ValueError(value)
     return value

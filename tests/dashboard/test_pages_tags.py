@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from datetime import timedelta
 from typing import Any
@@ -201,6 +203,14 @@ class TestTags:
     def test_a_place_that_makes_no_sense_is_the_first_page(self, repository: Repository, show: Any, at: str) -> None:
         make_tag(repository, "only")
         assert "tags/team/api" in show(f"/r/alpha/tags/team/api?at={at}&sort=updated")
+
+    @pytest.mark.parametrize(
+        "value", [2**63, -(2**64), "\0", "\ud800", None, 1.5, {"time": "2026-01-01"}, {"time": 1}, []]
+    )
+    def test_a_place_that_no_column_holds_is_the_first_page(self, repository: Repository, value: Any) -> None:
+        make_tag(repository, "only")
+        at = base64.urlsafe_b64encode(json.dumps(["a", value]).encode()).decode()
+        assert [row.name for row in keyset_page(Tag.objects.all(), ["id"], at).rows] == ["only"]
 
     def test_a_tag_that_looks_like_a_date_pages_as_text(self, repository: Repository) -> None:
         for name in ("20260101T000000Z", "20260102T000000Z"):
