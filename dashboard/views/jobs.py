@@ -66,7 +66,8 @@ def job_context(request: HttpRequest, pk: int) -> dict[str, Any]:
         "may_control": kind is not None
         and jobs.may_run(registry=job.registry, kind=job.kind, actor=cast("User", request.user)),
         "needed_role": Role(kind.role).label.lower() if kind else "",
-        "result_template": f"dashboard/results/_{job.kind}.html" if kind and job.result else "",
+        # A kind without a panel of its own shows its result as names and values.
+        "result_templates": [f"dashboard/results/_{job.kind}.html", "dashboard/results/_plain.html"],
     }
 
 

@@ -94,6 +94,12 @@ class TestProgress:
             client.get(f"/jobs/{job.pk}/progress/")
         assert len(captured) <= 7
 
+    def test_a_kind_without_a_panel_shows_its_result_by_name(
+        self, client: Client, viewer: User, registry: Registry
+    ) -> None:
+        job = make_job(registry, "of-tomorrow", state=State.SUCCEEDED, result={"moved": 17})
+        assert re.search(r"moved.*17", text_of(client, job), re.DOTALL)
+
     def test_phases_add_their_shards_up(self, registry: Registry) -> None:
         job = running(registry)
         make_shard(job, 0, 0, state="succeeded", done=7, requests={"ListObjectsV2": 2})
