@@ -18,6 +18,7 @@ from storagedriver import S3Driver
 
 PULSE_SECONDS = 1.0
 MAX_EVENTS = 1000  # lines kept of one job's log
+RECONFIGURED = "The registry's configuration changed after this job was made. Start it again."
 
 
 class JobError(Exception):
@@ -81,16 +82,22 @@ class ShardRun:
         self.pulse()
 
     def pulse(self) -> None:
-        """Write progress and extend the lease now. Raises Cancelled or LeaseLost."""
+        """Write progress and extend the lease now.
+
+        Raises Cancelled, LeaseLost, or JobError when the registry was changed: what goes on would go to the old place.
+        """
         self._pulsed = time.monotonic()
         rows = self.held().update(lease_expires=timezone.now() + lease(), **self.progress())
         if not rows:
             raise LeaseLost
-        state, cancel_requested = Job.objects.values_list("state", "cancel_requested").get(pk=self.job.pk)
+        columns = ("state", "cancel_requested", "registry__revision")
+        state, cancel_requested, revision = Job.objects.values_list(*columns).get(pk=self.job.pk)
         if cancel_requested:
             raise Cancelled
         if state != Job.State.RUNNING:
             raise LeaseLost
+        if revision != self.job.revision:
+            raise JobError(RECONFIGURED)
         if self._observe:
             self._observe(self.shard)
 

@@ -20,7 +20,7 @@ from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
 from dashboard import dispatch, jobs
-from dashboard.jobs.base import Cancelled, JobError, LeaseLost, ShardRun, lease
+from dashboard.jobs.base import RECONFIGURED, Cancelled, JobError, LeaseLost, ShardRun, lease
 from dashboard.models import Archive, Job, JobEvent, Shard
 from storagedriver import ParameterErrors
 from storagedriver.errors import Kind, StorageDriverError, classify
@@ -127,7 +127,7 @@ def claim(shard_id: int, observe: Callable[[Shard], None] | None = None) -> Shar
 def check_allowed(job: Job) -> None:
     """Raise JobError when the registry changed since the job was made or the requester lost the role for it."""
     if job.revision != job.registry.revision:
-        raise JobError("The registry's configuration changed after this job was made. Start it again.")
+        raise JobError(RECONFIGURED)
     role = jobs.KINDS[job.kind].role
     if job.requested_by and not job.registry.allows(job.requested_by, role):
         raise JobError(f"{job.requested_by} is no longer {role.label.lower()} of {job.registry}.")

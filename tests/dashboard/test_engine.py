@@ -270,6 +270,20 @@ def test_a_changed_configuration_stops_the_job(job: Job, registry: Registry) -> 
     assert "configuration changed" in job.error
 
 
+def test_a_configuration_that_changes_in_mid_shard_stops_it_at_its_next_pulse(
+    kind: Double, job: Job, registry: Registry
+) -> None:
+    def change(run: ShardRun) -> None:
+        Registry.objects.filter(pk=registry.pk).update(revision=2)
+        run.pulse()
+        pytest.fail("It went on with the old configuration.")
+
+    kind.on_run = change
+    engine.run_shard(begun(job)[0].pk)
+    job.refresh_from_db()
+    assert "configuration changed" in job.error
+
+
 def test_a_requester_who_lost_the_role_stops_the_job(
     kind: Double, registry: Registry, sent: list[tuple[str, int]]
 ) -> None:
