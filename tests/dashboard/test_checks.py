@@ -82,10 +82,10 @@ def test_a_bad_key_is_named_by_its_place_and_never_repeated() -> None:
     assert "a-secret-typed-wrong" not in f"{message.msg} {message.hint}"
 
 
-def check_with(environment: dict[str, str], data: Path) -> subprocess.CompletedProcess[str]:
+def check_with(environment: dict[str, str], data: Path, *command: str) -> subprocess.CompletedProcess[str]:
     inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     return subprocess.run(
-        [sys.executable, "manage.py", "check"],
+        [sys.executable, *(command or ("manage.py", "check"))],
         cwd=ROOT,
         env=inherited | {"DATA_DIR": str(data)} | environment,
         capture_output=True,
@@ -115,3 +115,9 @@ def test_a_careless_production_is_refused_with_every_reason(tmp_path: Path) -> N
     assert done.returncode == 1
     reported = {number for number in range(1, 10) if f"wharfinger.E00{number}" in done.stderr}
     assert reported == {1, 2, 5, 8}
+
+
+def test_a_worker_refuses_a_careless_production(tmp_path: Path) -> None:
+    done = check_with({"REDIS_URL": "redis://127.0.0.1:9/0"}, tmp_path, "-m", "celery", "-A", "project", "worker")
+    assert done.returncode == 1
+    assert "wharfinger.E001" in done.stderr
