@@ -37,12 +37,19 @@ def part_size(number: int, chunk_size: int) -> int:
 
 
 def copy_spans(size: int, chunk_size: int, first_number: int = 1) -> list[Span]:
-    """Cut `size` known bytes into equal spans (the last may be shorter), at least `chunk_size` long, for a part copy."""
+    """Cut `size` known bytes into equal spans of about `chunk_size` and never less than a part, for a part copy.
+
+    The last one takes the remainder, less than a byte for each span: a short one could not be followed by other parts.
+    """
+    if size == 0:
+        return []
     limit = MAX_PARTS - first_number + 1
-    length = max(chunk_size, -(-size // limit))
-    if length > MAX_PART_BYTES:
+    longest = MAX_PART_BYTES - MAX_PARTS  # leaves room for the remainder
+    count = min(max(size // chunk_size, -(-size // longest)), limit)
+    length = size // count
+    if size - (count - 1) * length > MAX_PART_BYTES:
         raise ValueError(f"{size:,} bytes do not fit into {limit:,} parts of at most {MAX_PART_BYTES:,} bytes")
     return [
-        Span(first_number + index, first, min(first + length, size) - 1)
-        for index, first in enumerate(range(0, size, length))
+        Span(first_number + index, index * length, (size if index == count - 1 else (index + 1) * length) - 1)
+        for index in range(count)
     ]

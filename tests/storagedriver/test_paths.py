@@ -133,8 +133,8 @@ class TestCopySpans:
         assert spans[-1].last == size - 1
         assert all(before.last + 1 == after.first for before, after in itertools.pairwise(spans))
         assert len(spans) <= MAX_PARTS
-        assert all(MIN_PART_BYTES <= length <= MAX_PART_BYTES for length in lengths[:-1])
-        assert 1 <= lengths[-1] <= MAX_PART_BYTES
+        assert all(min(size, MIN_PART_BYTES) <= length <= MAX_PART_BYTES for length in lengths)
+        assert len(set(lengths[:-1])) <= 1
 
     def test_it_refuses_what_fits_no_plan(self) -> None:
         with pytest.raises(ValueError, match="do not fit"):
