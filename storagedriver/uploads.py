@@ -85,9 +85,17 @@ class Uploads:
                         )
 
     def find(self, path: str) -> str | None:
-        """Return the id of the oldest pending upload of exactly this path, which is the one a registry takes."""
-        found = [(begun, upload_id) for at, upload_id, begun in self.pending(path) if at == path]
-        return min(found, key=lambda upload: upload[0])[1] if found else None
+        """Return the id of the oldest pending upload of exactly this path, which is the one a registry takes.
+
+        One with parts comes before an older one without: a Create whose answer is lost and which is sent again leaves an
+        empty upload behind, which would hide what was written.
+        """
+        found = [(at, upload_id, begun) for at, upload_id, begun in self.pending(path) if at == path]
+        if len(found) <= 1:
+            return found[0][1] if found else None
+        present = [upload for upload in (self.describe(*pending) for pending in found) if upload is not None]
+        oldest = min(present, key=lambda upload: (upload.parts == 0, upload.initiated), default=None)
+        return oldest.upload_id if oldest else None
 
     def parts(self, path: str, upload_id: str) -> list[Part]:
         """Return the stored parts in order. Raises PathNotFoundError when the upload is gone."""
