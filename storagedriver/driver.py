@@ -31,11 +31,12 @@ from storagedriver.errors import (
     translating,
 )
 from storagedriver.layout.paths import BLOBS
-from storagedriver.listing import Entry, Lister
+from storagedriver.listing import Entry, Lister, Page
 from storagedriver.parameters import DriverParameters
 from storagedriver.paths import KeyMap, check_path
 from storagedriver.readahead import ReadAhead
 from storagedriver.reader import ObjectReader
+from storagedriver.scanning import Scan
 from storagedriver.uploads import MultipartUpload, Uploads
 from storagedriver.writer import FileWriter
 
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 URL_SECONDS = 20 * 60
 DELETE_KEYS = 1_000
+LAST_CHARACTER = "\U0010ffff"  # sorts behind every other in UTF-8, the order of listings
 CONTENT_TYPE = "application/octet-stream"
 
 
@@ -350,14 +352,22 @@ class S3Driver:
         base = "" if path == "/" else path
         announced: list[str] = []
         skipped = ""
+        lister, prefix = Lister(self), self.keys.prefix(path)
+        page: Page | None = lister.page(prefix, start_after=hint)
         try:
-            for page in Lister(self).pages(self.keys.prefix(path), start_after=hint):
+            while page is not None:
                 for entry in page.entries:
                     if skipped and entry.path.startswith(skipped):
                         continue
                     skipped = self._announce(base, entry, announced, visit)
                     if not skipped:
                         _visit(visit, FileInfo(entry.path, entry.size, entry.modified, is_dir=False, etag=entry.etag))
+                if page.token is None:
+                    page = None
+                elif skipped and page.last_key.startswith(self.key(skipped)):  # do not list the rest of it
+                    page = lister.page(prefix, start_after=f"{self.key(skipped)}{LAST_CHARACTER}")
+                else:
+                    page = lister.following(prefix, page)
         except StopWalk:
             return
 
@@ -381,7 +391,7 @@ class S3Driver:
 
     def scan(self, path: str = "/") -> Iterator[builtins.list[Entry]]:
         """Yield every object below a path in pages, in parallel, in no order across pages. Complete, or an error."""
-        return Lister(self).scan(check_path(path, root=True))
+        return iter(Scan(Lister(self), self.keys.prefix(check_path(path, root=True))))
 
     def multipart_uploads(self, path: str = "/") -> Iterator[MultipartUpload]:
         """Yield the pending multipart uploads at and below a path, with what their parts weigh."""

@@ -1,4 +1,4 @@
-"""Listing: pages of a prefix in key order, and the parallel scan of everything below one.
+"""Listing: pages of a prefix, in key order.
 
 A page is at most 1,000 keys. botocore would spend about 65 ms of CPU on parsing one; lxml takes about 3 ms.
 Directory markers (keys that end in "/") are what consoles leave behind: they are never reported.
@@ -7,9 +7,7 @@ Directory markers (keys that end in "/") are what consoles leave behind: they ar
 from __future__ import annotations
 
 import functools
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,11 +23,6 @@ from storagedriver.paths import KeyMap
 if TYPE_CHECKING:
     from storagedriver.driver import S3Driver
 
-SCAN_CONCURRENCY = 16
-# With more direct children than this, one chain of pages costs fewer requests than a shard for each child.
-MAX_CHILD_SHARDS = 256
-BLOBS = "/docker/registry/v2/blobs/sha256"
-REPOSITORIES = "/docker/registry/v2/repositories"
 # Another attempt at a page whose body was cut; botocore retries everything before the body.
 PAGE_ATTEMPTS = 3
 
@@ -46,17 +39,32 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a listing: entries, the paths of directories, the keys of directory markers; the next page's token."""
+    """One page of a listing: entries, the paths of directories, the keys of directory markers; the next page's token.
+
+    `first_key` and `last_key` are "" on an empty page.
+    """
 
     entries: list[Entry]
     directories: list[str]
     markers: list[str]
     token: str | None
+    first_key: str
     last_key: str
 
 
 class MalformedPageError(Exception):
     """A listing answer that is no complete S3 listing."""
+
+
+class StartAfterIgnoredError(StorageDriverError):
+    """The service listed keys that come before the one to start after."""
+
+    def __init__(self, host: str, start_after: str) -> None:
+        super().__init__(
+            f"{host} ignores where a listing is to start (StartAfter {start_after!r}); it lacks a part of ListObjectsV2",
+            operation="ListObjectsV2",
+        )
+        self.args = (host, start_after)
 
 
 FIELDS = ("Key", "LastModified", "ETag", "Size", "StorageClass")
@@ -106,11 +114,12 @@ def parse_page(body: bytes, keys: KeyMap) -> Page:
     to_path = keys.path
     entries: list[Entry] = []
     markers: list[str] = []
-    last_key = key = ""
+    first_key = last_key = key = ""
     try:
         for key, modified, etag, size, storage_class in _rows(root, namespace):
             if encoded and ("%" in key or "+" in key):
                 key = unquote_plus(key)
+            first_key = first_key or key
             if key.endswith("/"):
                 markers.append(key)
             else:
@@ -135,7 +144,8 @@ def parse_page(body: bytes, keys: KeyMap) -> Page:
     if truncated and token is None:
         raise MalformedPageError("a page that ends early without a token to go on")
     last_key = max([last_key, *prefixes[-1:]])
-    return Page(entries, directories, markers, token if truncated else None, last_key)
+    first_key = min([*([first_key] if first_key else []), *prefixes[:1]], default="")
+    return Page(entries, directories, markers, token if truncated else None, first_key, last_key)
 
 
 class Lister:
@@ -146,7 +156,7 @@ class Lister:
     def __init__(self, driver: S3Driver) -> None:
         self._driver = driver
         self._parameters: DriverParameters = driver.parameters
-        self._keys: KeyMap = driver.keys
+        self.keys: KeyMap = driver.keys
 
     def page(
         self,
@@ -173,7 +183,10 @@ class Lister:
             with translating(self._parameters), raw_listings():
                 answer: Any = self._driver.client.list_objects_v2(**request)
             try:
-                return parse_page(answer["RawBody"], self._keys)
+                page = parse_page(answer["RawBody"], self.keys)
+                if start_after and token is None and page.first_key and page.first_key <= start_after:
+                    raise StartAfterIgnoredError(self._parameters.endpoint_host, start_after)
+                return page
             except MalformedPageError as error:
                 if attempt == PAGE_ATTEMPTS:
                     raise StorageDriverError(
@@ -203,68 +216,3 @@ class Lister:
                 operation="ListObjectsV2",
             )
         return after
-
-    def scan(self, path: str) -> Iterator[list[Entry]]:
-        """Yield every object below `path` in pages, in parallel and in no order across pages. Complete, or an error.
-
-        A prefix of one page costs one request. A larger one is cut along the registry's layout: the folders of
-        `blobs/sha256` and the first level below `repositories` are listed side by side.
-        """
-        prefix = self._keys.prefix(path)
-        first = self.page(prefix)
-        if first.token is None:
-            if first.entries:
-                yield first.entries
-            return
-        shards: deque[tuple[str, Page | None]] = deque()
-        direct = self._split(prefix, first, shards)
-        if direct:
-            yield direct
-        yield from self._list_shards(shards)
-
-    def _split(self, prefix: str, first: Page | None, shards: deque[tuple[str, Page | None]]) -> list[Entry]:
-        """Cut a prefix into shards; return the objects that lie directly in the levels looked at.
-
-        A shard is a prefix and its first page, if that is known already.
-        """
-        blobs, repositories = self._keys.prefix(BLOBS), self._keys.prefix(REPOSITORIES)
-        if not (blobs.startswith(prefix) or repositories.startswith(prefix)):
-            shards.append((prefix, first))
-            return []
-        direct: list[Entry] = []
-        children: list[str] = []
-        for page in self.pages(prefix, delimiter="/"):
-            direct += page.entries
-            children += [f"{self._keys.key(directory)}/" for directory in page.directories]
-            if len(children) > MAX_CHILD_SHARDS:
-                shards.append((prefix, first))
-                return []
-        for child in children:
-            if prefix in (blobs, repositories):
-                shards.append((child, None))
-            else:
-                direct += self._split(child, None, shards)
-        return direct
-
-    def _list_shards(self, shards: deque[tuple[str, Page | None]]) -> Iterator[list[Entry]]:
-        """List shards side by side. At most SCAN_CONCURRENCY pages are asked for or held at a time."""
-        executor = ThreadPoolExecutor(SCAN_CONCURRENCY, thread_name_prefix="scan")
-        running: dict[Future[Page], str] = {}
-        try:
-            while shards or running:
-                while shards and len(running) < SCAN_CONCURRENCY:
-                    prefix, page = shards.popleft()
-                    if page is None:
-                        running[executor.submit(self.page, prefix)] = prefix
-                    else:
-                        yield page.entries
-                        running[executor.submit(self.following, prefix, page)] = prefix
-                done, _pending = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    prefix, page = running.pop(future), future.result()
-                    if page.token is not None:
-                        running[executor.submit(self.following, prefix, page)] = prefix
-                    if page.entries:
-                        yield page.entries
-        finally:
-            executor.shutdown(wait=True, cancel_futures=True)

@@ -318,6 +318,16 @@ class TestWalk:
         put_all(driver, *paths)
         assert [path for path in self.walk(driver, "/d") if path.endswith("/f")] == paths
 
+    def test_what_is_skipped_is_not_listed(self, driver: S3Driver, small_pages: int) -> None:
+        put_all(driver, "/a/first", *(f"/b/{number:03}/f" for number in range(60)), "/b0", "/c")
+        before = driver.requests["ListObjectsV2"]
+        assert self.walk(driver, "/", _b=SkipDir) == ["/a", "/a/first", "/b", "/b0", "/c"]
+        assert driver.requests["ListObjectsV2"] - before == 2
+
+    def test_a_directory_skipped_on_the_last_page_ends_the_walk(self, driver: S3Driver) -> None:
+        put_all(driver, "/a/1", "/a/2")
+        assert self.walk(driver, "/", _a=SkipDir) == ["/a"]
+
     def test_it_visits_no_path_with_an_empty_name(self, driver: S3Driver) -> None:
         put_all(driver, "/repositories/a/_layers/x")
         put_key(driver, driver.key("/repositories/a/_uploads/"))
