@@ -40,8 +40,9 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def proxy(s3: S3Process) -> Iterator[FaultProxy]:
-    with FaultProxy(s3.endpoint) as proxy:
-        yield proxy
+    proxy = FaultProxy(s3.endpoint)
+    yield proxy
+    proxy.stop()
 
 
 @pytest.fixture
