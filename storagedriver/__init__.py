@@ -17,6 +17,7 @@ from storagedriver.listing import Entry
 from storagedriver.parameters import DriverParameters, Secret, bucket_problems
 from storagedriver.storage import RegistryStorage
 from storagedriver.uploads import MultipartUpload
+from storagedriver.versions import ObjectVersion
 from storagedriver.writer import FileWriter
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "InvalidOffsetError",
     "InvalidPathError",
     "MultipartUpload",
+    "ObjectVersion",
     "ParameterErrors",
     "PathNotFoundError",
     "RegistryStorage",

@@ -29,6 +29,8 @@ from storagedriver import credentials
 from storagedriver.endpoints import EndpointPolicy as EndpointPolicy
 from storagedriver.endpoints import guard_client, guard_connections
 from storagedriver.parameters import DriverParameters
+from storagedriver.severing import sever as sever_session
+from storagedriver.severing import track_connections
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -136,6 +138,11 @@ def view(client: S3Client, requests: RequestCounter) -> S3Client:
     return viewed
 
 
+def sever(client: S3Client) -> int:
+    """Cut the connections that requests of this client, and of all that share them, now wait on; return their number."""
+    return sever_session(client._endpoint.http_session)  # type: ignore[attr-defined]
+
+
 def session(parameters: DriverParameters) -> boto3.Session:
     """Return a new session with the parameters' credentials, for code that insists on a boto3 resource."""
     return credentials.session(parameters, _cache.loader, _cache.policy)
@@ -200,7 +207,9 @@ def _build(loader: Loader, parameters: DriverParameters, timeouts: Timeouts, pol
     events.register("before-sign.s3.DeleteObjects", _add_content_md5)
     # This wildcard comes before botocore's own check on "before-parse.s3.*", which parses every body whole.
     events.register("before-parse.*.ListObjectsV2", _keep_raw_listing)
+    events.register("before-parse.*.ListObjectVersions", _keep_raw_listing)
     guard_client(client, policy)
+    track_connections(client._endpoint.http_session)  # type: ignore[attr-defined]  # as in guard_client
     return client
 
 
@@ -226,7 +235,7 @@ _raw_listing = threading.local()
 
 @contextmanager
 def raw_listings() -> Iterator[None]:
-    """In this thread, `list_objects_v2` leaves a page unparsed: bytes under "RawBody" of its answer.
+    """In this thread, `list_objects_v2` and `list_object_versions` leave a page unparsed: bytes under "RawBody".
 
     Parsing a page costs botocore some 20 times what `storagedriver.listing` needs; signing and retries stay botocore's.
     """

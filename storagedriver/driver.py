@@ -38,6 +38,7 @@ from storagedriver.readahead import ReadAhead
 from storagedriver.reader import ObjectReader
 from storagedriver.scanning import Scan
 from storagedriver.uploads import MultipartUpload, Uploads
+from storagedriver.versions import ObjectVersion, VersionLister
 from storagedriver.writer import FileWriter
 
 if TYPE_CHECKING:
@@ -353,7 +354,7 @@ class S3Driver:
         announced: list[str] = []
         skipped = ""
         lister, prefix = Lister(self), self.keys.prefix(path)
-        page: Page | None = lister.page(prefix, start_after=hint)
+        page: Page[Entry] | None = lister.page(prefix, start_after=hint)
         try:
             while page is not None:
                 for entry in page.entries:
@@ -392,6 +393,10 @@ class S3Driver:
     def scan(self, path: str = "/") -> Iterator[builtins.list[Entry]]:
         """Yield every object below a path in pages, in parallel, in no order across pages. Complete, or an error."""
         return iter(Scan(Lister(self), self.keys.prefix(check_path(path, root=True))))
+
+    def scan_versions(self, path: str = "/") -> Iterator[builtins.list[ObjectVersion]]:
+        """Yield every object version and delete marker below a path in pages, as `scan` does."""
+        return iter(Scan(VersionLister(self), self.keys.prefix(check_path(path, root=True))))
 
     def multipart_uploads(self, path: str = "/") -> Iterator[MultipartUpload]:
         """Yield the pending multipart uploads at and below a path, with what their parts weigh."""

@@ -13,10 +13,10 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Generic, NamedTuple
 
 from storagedriver.layout.paths import BLOBS, REPOSITORIES
-from storagedriver.listing import Entry, Lister, Page, StartAfterIgnoredError
+from storagedriver.listing import E, Listing, Page, StartAfterIgnoredError
 
 SCAN_CONCURRENCY = 16
 # With more direct children than this, one chain of pages costs fewer requests than a shard for each child.
@@ -29,39 +29,39 @@ SORTS = ((ord("0"), ord("9")), (ord("A"), ord("Z")), (ord("a"), ord("z")))
 LAST = ord("~")
 
 
-class Shard(NamedTuple):
+class Shard(NamedTuple, Generic[E]):
     """A prefix to list, and its first page if that is known already."""
 
     prefix: str
-    page: Page | None = None
+    page: Page[E] | None = None
 
 
 @dataclass(eq=False, slots=True)
-class Chain:
+class Chain(Generic[E]):
     """One chain of pages over the keys of a prefix, up to and including the key `stop`; "" is no bound."""
 
     prefix: str
     stop: str = ""
-    page: Page | None = None
+    page: Page[E] | None = None
     first_key: str = ""
     uncut_pages: int = 0
     high: str = ""  # nothing lies beyond this key up to `stop`, as a guess in vain has shown
     guessing: bool = False
 
 
-class Scan:
+class Scan(Generic[E]):
     """One scan of a prefix. Iterate once: lists of entries, in no order across them. Complete, or StorageDriverError."""
 
-    def __init__(self, lister: Lister, prefix: str) -> None:
+    def __init__(self, lister: Listing[E], prefix: str) -> None:
         self._lister = lister
         self._prefix = prefix
-        self._shards: deque[Shard] = deque()
-        self._running: dict[Future[Page], Chain] = {}
-        self._guesses: dict[Future[Page], tuple[Chain, str]] = {}
+        self._shards: deque[Shard[E]] = deque()
+        self._running: dict[Future[Page[E]], Chain[E]] = {}
+        self._guesses: dict[Future[Page[E]], tuple[Chain[E], str]] = {}
         self._cutting = True
         self._pages = self._vain = 0
 
-    def __iter__(self) -> Iterator[list[Entry]]:
+    def __iter__(self) -> Iterator[list[E]]:
         first = self._lister.page(self._prefix)
         direct = first.entries if first.token is None else self._split(self._prefix, first)
         if direct:
@@ -69,14 +69,14 @@ class Scan:
         with closing(self._list()) as pages:
             yield from filter(None, pages)
 
-    def _split(self, prefix: str, first: Page | None = None) -> list[Entry]:
+    def _split(self, prefix: str, first: Page[E] | None = None) -> list[E]:
         """Cut a prefix into shards along the layout; return the objects that lie directly in the levels looked at."""
         keys = self._lister.keys
         blobs, repositories = keys.prefix(f"{BLOBS}/sha256"), keys.prefix(REPOSITORIES)
         if not (blobs.startswith(prefix) or repositories.startswith(prefix)):
             self._shards.append(Shard(prefix, first))
             return []
-        direct: list[Entry] = []
+        direct: list[E] = []
         children: list[str] = []
         for page in self._lister.pages(prefix, delimiter="/"):
             direct += page.entries
@@ -91,14 +91,14 @@ class Scan:
                 direct += self._split(child)
         return direct
 
-    def _list(self) -> Generator[list[Entry]]:
+    def _list(self) -> Generator[list[E]]:
         """List the shards side by side. At most SCAN_CONCURRENCY pages are asked for or held at a time."""
         executor = ThreadPoolExecutor(SCAN_CONCURRENCY, thread_name_prefix="scan")
         try:
             while self._shards or self._running or self._guesses:
                 while self._shards and self._free():
                     shard = self._shards.popleft()
-                    fresh = Chain(shard.prefix)
+                    fresh: Chain[E] = Chain(shard.prefix)
                     if shard.page is None:
                         self._running[executor.submit(self._lister.page, shard.prefix)] = fresh
                     else:
@@ -119,7 +119,7 @@ class Scan:
     def _free(self) -> bool:
         return len(self._running) + len(self._guesses) < SCAN_CONCURRENCY
 
-    def _go_on(self, executor: ThreadPoolExecutor, running: Chain, page: Page) -> list[Entry]:
+    def _go_on(self, executor: ThreadPoolExecutor, running: Chain[E], page: Page[E]) -> list[E]:
         """Take a page of a chain and ask for the next one; return the entries that belong to it."""
         self._pages += 1
         running.page, running.uncut_pages = page, running.uncut_pages + 1
@@ -132,7 +132,7 @@ class Scan:
         stop = self._lister.keys.path(running.stop)
         return [entry for entry in page.entries if entry.path <= stop]
 
-    def _begin_second(self, executor: ThreadPoolExecutor, future: Future[Page]) -> list[Entry]:
+    def _begin_second(self, executor: ThreadPoolExecutor, future: Future[Page[E]]) -> list[E]:
         """Begin a second chain at the page that a guess gave, if it is any good; return the page's entries then."""
         first, guess = self._guesses.pop(future)
         first.guessing = False
@@ -148,11 +148,11 @@ class Scan:
             self._vain += 1
             first.high = guess
             return []
-        second = Chain(first.prefix, stop=first.stop, high=first.high)
+        second: Chain[E] = Chain(first.prefix, stop=first.stop, high=first.high)
         first.stop, first.high, first.uncut_pages = guess, "", 0
         return self._go_on(executor, second, page)
 
-    def _cut(self, running: Chain) -> str:
+    def _cut(self, running: Chain[E]) -> str:
         """Return a key in the rest of a chain's range at which a second one might begin, "" if it is not to be cut."""
         if not self._cutting or running.guessing or running.page is None or running.uncut_pages < PAGES_BEFORE_CUT:
             return ""

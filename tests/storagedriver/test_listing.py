@@ -165,7 +165,7 @@ class Store(Lister):
         self._deaf = deaf  # takes no notice of where to start
         self._lock = threading.Lock()
 
-    def page(self, prefix: str, **options: Any) -> Page:
+    def page(self, prefix: str, **options: Any) -> Page[Entry]:
         with self._lock:
             self.asked += 1
         start = options.get("token") or ("" if self._deaf else options.get("start_after", ""))
@@ -227,7 +227,7 @@ class TestCuts:
         store = Store((f"tags/v1.{n:05}/link" for n in range(9000)), page_keys=50)
         real = Store.page
 
-        def page(self: Store, prefix: str, **options: Any) -> Page:
+        def page(self: Store, prefix: str, **options: Any) -> Page[Entry]:
             found = real(self, prefix, **options)
             if next(numbers) in range(60, 90):
                 together.wait()
