@@ -8,6 +8,7 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -233,17 +234,32 @@ class S3Driver:
         if source == destination:
             return
         if info.size <= self.parameters.multipartcopythresholdsize:
-            with translating(self.parameters, source):
-                self.client.copy_object(
-                    Bucket=self.parameters.bucket,
-                    Key=self.key(destination),
-                    CopySource={"Bucket": self.parameters.bucket, "Key": self.key(source)},
-                    CopySourceIfMatch=info.etag,
-                    **self.object_headers(destination),
-                )
+            self._copy(info, destination)
         else:
             self._copy_in_parts(info, destination)
         self.delete_object(source)
+
+    def _copy(self, source: FileInfo, destination: str) -> None:
+        """Copy with one request. A lost answer is looked up: an equal object counts as success."""
+        try:
+            with translating(self.parameters, source.path):
+                self.client.copy_object(
+                    Bucket=self.parameters.bucket,
+                    Key=self.key(destination),
+                    CopySource={"Bucket": self.parameters.bucket, "Key": self.key(source.path)},
+                    CopySourceIfMatch=source.etag,
+                    **self.object_headers(destination),
+                )
+        except StorageDriverError as error:
+            if error.kind is not Kind.TRANSIENT or not self._is_copied(source, destination):
+                raise
+
+    def _is_copied(self, source: FileInfo, destination: str) -> bool:
+        """Say whether a destination has the content of the source. Equal ETags are equal content, whoever stored it."""
+        with suppress(StorageDriverError):
+            found = self.stat(destination)
+            return not found.is_dir and (found.size, found.etag) == (source.size, source.etag)
+        return False
 
     def _copy_in_parts(self, source: FileInfo, destination: str) -> None:
         uploads = self.uploads
@@ -285,13 +301,21 @@ class S3Driver:
             self.client.delete_object(Bucket=self.parameters.bucket, Key=self.key(check_path(path)))
 
     def delete_keys(self, keys: Sequence[str]) -> builtins.list[StorageDriverError]:
-        """Delete up to 1,000 keys with one request; return an error for each that S3 refused to delete."""
+        """Delete up to 1,000 keys with one request; return an error for each that S3 refused to delete.
+
+        A service without batches gets a request for each key.
+        """
         if not keys:
             return []
-        with translating(self.parameters):
-            answer = self.client.delete_objects(
-                Bucket=self.parameters.bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
-            )
+        try:
+            with translating(self.parameters):
+                answer = self.client.delete_objects(
+                    Bucket=self.parameters.bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
+                )
+        except StorageDriverError as error:
+            if error.code not in {"NotImplemented", "MethodNotAllowed", "501"}:
+                raise
+            return self._delete_one_by_one(keys)
         return [
             StorageDriverError(
                 f"{failure.get('Key', '')} was not deleted: {failure.get('Message', '')} ({failure.get('Code', '')})",
@@ -301,6 +325,20 @@ class S3Driver:
             )
             for failure in answer.get("Errors", ())
         ]
+
+    def _delete_one_by_one(self, keys: Sequence[str]) -> builtins.list[StorageDriverError]:
+        def delete(key: str) -> StorageDriverError | None:
+            try:
+                with translating(self.parameters):
+                    self.client.delete_object(Bucket=self.parameters.bucket, Key=key)
+            except StorageDriverError as error:
+                if error.kind is Kind.TRANSIENT:
+                    raise
+                return error
+            return None
+
+        with ThreadPoolExecutor(self.parameters.concurrency, thread_name_prefix="delete") as executor:
+            return [error for error in executor.map(delete, keys) if error is not None]
 
     def redirect_url(self, path: str, method: str = "GET", client_ip: str | None = None) -> str | None:
         """Return a URL that serves the object for 20 minutes: CloudFront's if there is a middleware, else presigned S3.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
+import threading
+from collections import Counter
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -20,6 +23,7 @@ from storagedriver import (
     StorageDriverError,
     UnsupportedMethodError,
 )
+from storagedriver.clients import Timeouts
 from storagedriver.errors import ContentTooLargeError, Kind, StorageDriverErrors
 
 MIB = 2**20
@@ -198,6 +202,79 @@ class TestMove:
         assert entries(driver) == {"/a/b"}
 
 
+class TestMoveLostAnswers:
+    """Faults of one request, which the client would otherwise repeat."""
+
+    @pytest.fixture
+    def driver(self, parameters: Callable[..., DriverParameters]) -> S3Driver:
+        driver = S3Driver(parameters(multipartcopythresholdsize=6 * MIB), timeouts=Timeouts(attempts=1))
+        driver.put_content("/source", b"content")
+        return driver
+
+    def lose(self, driver: S3Driver, operation: str, status: int = 500) -> None:
+        """Let an operation succeed in S3, but lose its answer."""
+
+        def lose(response_dict: dict[str, Any], **_: object) -> None:
+            response_dict["status_code"] = status
+            response_dict["body"] = b"<Error><Code>InternalError</Code><Message>try again</Message></Error>"
+
+        driver.client.meta.events.register_first(f"before-parse.s3.{operation}", lose)
+
+    @pytest.mark.parametrize("status", [500, 200])
+    def test_a_lost_copy_is_looked_up(self, driver: S3Driver, status: int) -> None:
+        self.lose(driver, "CopyObject", status)
+        driver.move("/source", "/destination")
+        assert entries(driver) == {"/destination"}
+
+    def test_a_copy_that_was_not_made_keeps_the_source(self, driver: S3Driver) -> None:
+        def fail(**_: object) -> None:
+            raise OSError("the line is down")
+
+        driver.put_content("/destination", b"other")
+        driver.client.meta.events.register("before-send.s3.CopyObject", fail)
+        with pytest.raises(StorageDriverError, match="the line is down"):
+            driver.move("/source", "/destination")
+        assert (driver.get_content("/source"), driver.get_content("/destination")) == (b"content", b"other")
+
+    def test_a_lost_complete_is_looked_up(self, driver: S3Driver) -> None:
+        driver.put_content("/source", bytes(7 * MIB))
+        self.lose(driver, "CompleteMultipartUpload")
+        driver.move("/source", "/destination")
+        assert entries(driver) == {"/destination"}
+
+    def test_a_lost_delete_of_the_source_is_an_error_that_loses_nothing(self, driver: S3Driver) -> None:
+        self.lose(driver, "DeleteObject")
+        with pytest.raises(StorageDriverError) as caught:
+            driver.move("/source", "/destination")
+        assert caught.value.kind is Kind.TRANSIENT
+        assert driver.get_content("/destination") == b"content"
+
+    def test_copies_are_side_by_side_and_bounded(
+        self, parameters: Callable[..., DriverParameters], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        driver = S3Driver(
+            parameters(multipartcopythresholdsize=0, multipartcopychunksize=5 * MIB, multipartcopymaxconcurrency=2)
+        )
+        together, running, most = threading.Barrier(2, timeout=20), Counter[str](), []
+        lock = threading.Lock()
+
+        def enter(**_: object) -> None:
+            with lock:
+                running["now"] += 1
+                most.append(running["now"])
+            together.wait()
+
+        def leave(**_: object) -> None:
+            with lock:
+                running["now"] -= 1
+
+        driver.put_content("/source", bytes(20 * MIB))
+        driver.client.meta.events.register("before-send.s3.UploadPartCopy", enter)
+        driver.client.meta.events.register("after-call.s3.UploadPartCopy", leave)
+        driver.move("/source", "/destination")
+        assert max(most) == 2
+
+
 class TestDelete:
     tree = [
         *("/file1", "/file1-2", "/folder1/file1", "/folder2/file1", "/folder3/file1"),
@@ -236,6 +313,17 @@ class TestDelete:
         driver.delete("/a")
         answer = driver.client.list_objects_v2(Bucket=driver.parameters.bucket, Prefix=driver.key("/"))
         assert answer["KeyCount"] == 0
+
+    def test_a_service_without_batches_deletes_one_by_one(self, driver: S3Driver) -> None:
+        def refuse(response_dict: dict[str, Any], **_: object) -> None:
+            response_dict["status_code"] = 501
+            response_dict["body"] = b"<Error><Code>NotImplemented</Code></Error>"
+
+        put_all(driver, "/a/1", "/a/2", "/b")
+        driver.client.meta.events.register_first("before-parse.s3.DeleteObjects", refuse)
+        driver.client.meta.events.register("before-call.s3.DeleteObjects", lambda params, **_: params.update(body=b""))
+        driver.delete("/a")
+        assert (entries(driver), driver.requests["DeleteObject"]) == ({"/b"}, 2)
 
     def test_it_names_each_key_that_was_refused(
         self, parameters: Callable[..., DriverParameters], monkeypatch: pytest.MonkeyPatch
