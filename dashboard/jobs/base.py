@@ -14,7 +14,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from dashboard.models import Job, JobEvent, Registry, Role, Shard
-from storagedriver import S3Driver
+from storagedriver import S3Driver, clients
 
 PULSE_SECONDS = 1.0
 MAX_EVENTS = 1000  # lines kept of one job's log
@@ -125,6 +125,15 @@ class ShardRun:
                 counts[operation] = counts.get(operation, 0) + number
         return counts
 
+    def silence(self) -> float:
+        """Return the seconds since the last pulse: how long this run may have been waiting for S3."""
+        return time.monotonic() - self._pulsed
+
+    def sever(self) -> None:
+        """Cut the connections that this run waits on. The only method that another thread may call, with `silence`."""
+        if driver := self.__dict__.get("driver"):
+            clients.sever(driver.client)
+
     def log(self, message: str, level: JobEvent.Level = JobEvent.Level.INFO) -> None:
         """Add a line to the job's log, up to its limit."""
         if JobEvent.objects.filter(job=self.job).count() < MAX_EVENTS:
@@ -144,6 +153,7 @@ class JobKind(ABC):
     phases: ClassVar[tuple[str, ...]]
     exclusive: ClassVar[bool] = True
     unit: ClassVar[str] = "objects"
+    patience: ClassVar[float] = 600  # seconds without progress after which a shard is given up
 
     @abstractmethod
     def plan(self, job: Job, phase: int) -> list[Shard]:

@@ -25,6 +25,7 @@ class Check(JobKind):
     role = Role.OPERATOR
     phases = ("Test",)
     unit = "checks"
+    patience = 20
 
     def plan(self, job: Job, phase: int) -> list[Shard]:
         return [Shard(label="Connection test")]

@@ -13,7 +13,6 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q
@@ -21,6 +20,8 @@ from django.utils import timezone
 
 from dashboard import dispatch, jobs
 from dashboard.jobs.base import RECONFIGURED, Cancelled, JobError, LeaseLost, ShardRun, lease
+from dashboard.jobs.ending import end, fail, settle_cancel
+from dashboard.jobs.keeper import kept
 from dashboard.models import Archive, Job, JobEvent, Shard
 from storagedriver import ParameterErrors
 from storagedriver.errors import Kind, StorageDriverError, classify
@@ -48,7 +49,7 @@ def advance(job_id: int) -> None:
     kind = jobs.KINDS[job.kind]
     if job.phase == len(kind.phases):
         result = job.shards.get(phase=job.phase).result
-        _end(job.pk, Job.State.SUCCEEDED, result=result)
+        end(job.pk, Job.State.SUCCEEDED, result=result)
         return
     try:
         check_allowed(job)
@@ -89,10 +90,11 @@ def run_shard(shard_id: int, observe: Callable[[Shard], None] | None = None) -> 
                 f"A worker was lost {MAX_ATTEMPTS} times at this step. Look at the workers' memory and logs."
             )
         check_allowed(run.job)
-        if run.shard.phase == len(kind.phases):
-            run.result = kind.finish(run.job)
-        else:
-            kind.run(run)
+        with kept(run, kind.patience):
+            if run.shard.phase == len(kind.phases):
+                run.result = kind.finish(run.job)
+            else:
+                kind.run(run)
         _complete(run)
     except LeaseLost:
         logger.info("%s was taken over or its job has ended", run.shard)
@@ -173,27 +175,6 @@ def describe(error: Exception, job: Job) -> str:
         return str(error)
     logger.error("job %d (%s) failed", job.pk, job.kind, exc_info=error)
     return f"Unexpected {type(error).__name__}. The worker's log has the details under job {job.pk}."
-
-
-def fail(job_id: int, message: str) -> None:
-    """End the job as failed; shards that have not begun will not."""
-    if _end(job_id, Job.State.FAILED, error=message):
-        JobEvent.objects.create(job_id=job_id, level=JobEvent.Level.ERROR, message=message)
-
-
-def settle_cancel(job_id: int) -> None:
-    """End a job that somebody cancelled, once no shard of it runs any more."""
-    if not Shard.objects.filter(job_id=job_id, state=Shard.State.RUNNING).exists():
-        _end(job_id, Job.State.CANCELLED)
-
-
-def _end(job_id: int, state: Job.State, **columns: Any) -> bool:
-    """Move an active job to an end state, once; say whether it was this call that did."""
-    now = timezone.now()
-    rows = Job.objects.filter(pk=job_id, state__in=Job.ACTIVE).update(state=state, finished=now, touched=now, **columns)
-    if rows and state != Job.State.SUCCEEDED:
-        Shard.objects.filter(job_id=job_id, state=Shard.State.PENDING).update(state=Shard.State.CANCELLED)
-    return bool(rows)
 
 
 def tick() -> None:

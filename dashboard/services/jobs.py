@@ -12,6 +12,7 @@ from django.utils import timezone
 from dashboard import dispatch
 from dashboard.access import require
 from dashboard.jobs import KINDS, engine
+from dashboard.jobs.ending import settle_cancel
 from dashboard.models import Job, JobEvent, Registry, Shard
 
 
@@ -65,7 +66,7 @@ def cancel(*, job: Job, actor: User) -> None:
         raise JobRefused("This job has already ended.", job)
     JobEvent.objects.create(job=job, message=f"Cancelled by {actor}.")
     Shard.objects.filter(job=job, state=Shard.State.PENDING).update(state=Shard.State.CANCELLED)
-    engine.settle_cancel(job.pk)
+    settle_cancel(job.pk)
 
 
 def retry(*, job: Job, actor: User) -> None:

@@ -77,7 +77,7 @@ class Command(BaseCommand):
                 "warning",
             ],
         )
-        worker = ["--beat", "--pool", "threads", "--concurrency", "4", "--queues", "io,cpu,control"]
+        worker = ["--beat", "--pool", "threads", "--concurrency", "8", "--queues", "io,cpu,control"]
         supervisor.start(
             "worker",
             [python, "-m", "celery", "-A", "project", "worker", *worker, "--without-gossip", "--without-mingle"],
