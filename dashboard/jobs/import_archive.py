@@ -51,15 +51,14 @@ class ImportArchive(JobKind):
             sent: dict[str, int] = {}
             for image in images:
                 upload_blobs(run, image, sent)
-            for image, target in zip(images, targets, strict=True):
-                publish(run, image, target)
+            published = [(image, name) for image, names in zip(images, targets, strict=True) for name in names]
+            for image, name in published:
+                publish(run, image, name)
         run.result.update(
-            repository=targets[0].repository,
-            tag=targets[0].tag,
+            repository=published[0][1].repository,
+            tag=published[0][1].tag,
             digest=images[0].root,
-            images=[
-                {"reference": str(target), "digest": image.root} for image, target in zip(images, targets, strict=True)
-            ],
+            images=[{"reference": str(name), "digest": image.root} for image, name in published],
             blobs_sent=len(sent),
             blobs_skipped=len({blob.digest for image in images for blob in image.blobs}) - len(sent),
             bytes_sent=sum(sent.values()),
@@ -100,8 +99,8 @@ def spooled(run: ShardRun) -> Iterator[ImageArchive]:
         ) from error
 
 
-def choose_targets(references: list[tuple[str, ...]], reference: str) -> list[Reference]:
-    """Return what to publish each image of an archive as: the given reference, or the archive's own names.
+def choose_targets(references: list[tuple[str, ...]], reference: str) -> list[tuple[Reference, ...]]:
+    """Return what to publish each image of an archive as: the given reference, or all of the archive's own names.
 
     Raises JobError when that leaves an image without a repository and a tag, or a name for several images.
     """
@@ -111,13 +110,13 @@ def choose_targets(references: list[tuple[str, ...]], reference: str) -> list[Re
             raise JobError(
                 f"The archive holds {len(references)} images ({names}). Leave the name empty to keep theirs."
             )
-        return [Reference.parse(reference)]
+        return [(Reference.parse(reference),)]
     targets = []
     for own in references:
         named = [name for name in own if ":" in name.rpartition("/")[2]]
         if not named:
             raise JobError("The archive does not name its image. Give it a name: repository:tag.")
-        targets.append(Reference.parse(without_host(named[0])))
+        targets.append(tuple(dict.fromkeys(Reference.parse(without_host(name)) for name in named)))
     return targets
 
 

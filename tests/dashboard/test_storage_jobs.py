@@ -49,13 +49,19 @@ def push(registry: Registry, archive: bytes, reference: str = "team/api:1.0") ->
     return engine.run_here(receive_archive(registry=registry, actor=None, upload=upload, reference=reference))
 
 
-def oci_archive(tmp_path: Path, *layers: bytes) -> bytes:
-    """An oci-archive of one image."""
+def oci_archive(tmp_path: Path, *layers: bytes, names: tuple[str, ...] = ("1.0",)) -> bytes:
+    """An oci-archive of one image, under each of the names."""
     layout = OciLayout(tmp_path / "layout")
-    layout.image("1.0", *layers)
+    for name in names:
+        layout.image(name, *layers)
+    return packed(layout)
+
+
+def packed(layout: OciLayout) -> bytes:
+    """An oci-archive of the layout."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        tar.add(tmp_path / "layout", arcname=".")
+        tar.add(layout.folder, arcname=".")
     return buffer.getvalue()
 
 
@@ -227,6 +233,21 @@ def test_the_spool_is_empty_afterwards(registry: Registry, spool: Path, tmp_path
     push(registry, oci_archive(tmp_path, layer("a")))
     assert not Archive.objects.exists()
     assert not list(spool.iterdir())
+
+
+def test_without_a_name_the_archives_own_names_are_all_published(registry: Registry, tmp_path: Path) -> None:
+    job = push(registry, oci_archive(tmp_path, layer("a"), names=("first:v1", "team/second:v2")), "")
+    assert job.state == Job.State.SUCCEEDED, job.error
+    assert set(Tag.objects.values_list("repository__name", "name")) == {("first", "v1"), ("team/second", "v2")}
+
+
+def test_several_images_under_one_name_are_refused_on_its_field(registry: Registry, tmp_path: Path) -> None:
+    layout = OciLayout(tmp_path / "layout")
+    layout.image("first:v1", layer("a"))
+    layout.image("second:v1", layer("b"))
+    with pytest.raises(ValidationError) as refusal:
+        push(registry, packed(layout), "team/api:1.0")
+    assert list(refusal.value.message_dict) == ["reference"]
 
 
 def test_what_is_no_archive_is_refused_on_its_field(registry: Registry) -> None:
