@@ -12,7 +12,11 @@ from django.urls import reverse
 from dashboard.fields import EncryptedTextField
 from dashboard.querysets import RegistryQuerySet
 from storagedriver import DriverParameters, S3Driver
+from storagedriver.clients import Timeouts
 from storagedriver.middleware.cloudfront import CloudFront
+
+# A job tries again by itself, so that its page soon tells of a storage that hangs.
+TIMEOUTS = Timeouts(read=30, attempts=3)
 
 
 class Role(models.IntegerChoices):
@@ -146,7 +150,7 @@ class Registry(models.Model):
 
     def open_driver(self) -> S3Driver:
         """Return a driver for this registry; no network call. Raises ParameterErrors."""
-        return S3Driver(self.parameters(), middleware=self.cloudfront())
+        return S3Driver(self.parameters(), middleware=self.cloudfront(), timeouts=TIMEOUTS)
 
 
 class Membership(models.Model):
