@@ -8,31 +8,26 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from botocore.exceptions import ClientError
-
 from storagedriver import clients
+from storagedriver.copying import copy
+from storagedriver.deleting import delete_below, delete_keys
 from storagedriver.errors import (
     DRIVER_NAME,
     ContentTooLargeError,
     InvalidOffsetError,
     Kind,
     PathNotFoundError,
-    SkipDir,
-    StopWalk,
     StorageDriverError,
-    StorageDriverErrors,
     UnsupportedMethodError,
-    classify,
     translating,
 )
+from storagedriver.fileinfo import FileInfo as FileInfo
 from storagedriver.layout.paths import BLOBS
-from storagedriver.listing import Entry, Lister, Page
+from storagedriver.listing import Entry, Lister
 from storagedriver.parameters import DriverParameters
 from storagedriver.paths import KeyMap, check_path
 from storagedriver.readahead import ReadAhead
@@ -40,6 +35,7 @@ from storagedriver.reader import ObjectReader
 from storagedriver.scanning import Scan
 from storagedriver.uploads import MultipartUpload, Uploads
 from storagedriver.versions import ObjectVersion, VersionLister
+from storagedriver.walking import walk
 from storagedriver.writer import FileWriter
 
 if TYPE_CHECKING:
@@ -48,20 +44,7 @@ if TYPE_CHECKING:
     from storagedriver.middleware.cloudfront import CloudFront
 
 URL_SECONDS = 20 * 60
-DELETE_KEYS = 1_000
-LAST_CHARACTER = "\U0010ffff"  # sorts behind every other in UTF-8, the order of listings
 CONTENT_TYPE = "application/octet-stream"
-
-
-@dataclass(frozen=True, slots=True)
-class FileInfo:
-    """What stands at a path: bytes (0 for a directory), time of last change and ETag (None and "" for a directory)."""
-
-    path: str
-    size: int
-    mod_time: datetime | None
-    is_dir: bool
-    etag: str = ""
 
 
 class S3Driver:
@@ -233,67 +216,15 @@ class S3Driver:
             raise PathNotFoundError(source)
         if source == destination:
             return
-        if info.size <= self.parameters.multipartcopythresholdsize:
-            self._copy(info, destination)
-        else:
-            self._copy_in_parts(info, destination)
+        copy(self, info, destination)
         self.delete_object(source)
-
-    def _copy(self, source: FileInfo, destination: str) -> None:
-        """Copy with one request. A lost answer is looked up: an equal object counts as success."""
-        try:
-            with translating(self.parameters, source.path):
-                self.client.copy_object(
-                    Bucket=self.parameters.bucket,
-                    Key=self.key(destination),
-                    CopySource={"Bucket": self.parameters.bucket, "Key": self.key(source.path)},
-                    CopySourceIfMatch=source.etag,
-                    **self.object_headers(destination),
-                )
-        except StorageDriverError as error:
-            if error.kind is not Kind.TRANSIENT or not self._is_copied(source, destination):
-                raise
-
-    def _is_copied(self, source: FileInfo, destination: str) -> bool:
-        """Say whether a destination has the content of the source. Equal ETags are equal content, whoever stored it."""
-        with suppress(StorageDriverError):
-            found = self.stat(destination)
-            return not found.is_dir and (found.size, found.etag) == (source.size, source.etag)
-        return False
-
-    def _copy_in_parts(self, source: FileInfo, destination: str) -> None:
-        uploads = self.uploads
-        upload_id = uploads.begin(destination)
-        try:
-            parts = uploads.copy(source.path, source.etag, destination, upload_id, source.size)
-            uploads.complete(destination, upload_id, parts)
-        except BaseException:
-            with suppress(StorageDriverError):  # the first failure is the one to tell
-                uploads.abort(destination, upload_id)
-            raise
 
     def delete(self, path: str) -> None:
         """Delete the object at a path and everything below it, never a sibling that merely shares the beginning.
 
         Raises PathNotFoundError when nothing was there, StorageDriverErrors naming each key that S3 did not delete.
         """
-        check_path(path)
-        lister, key = Lister(self), self.key(path)
-        found = any(entry.path == path for entry in lister.page(key, limit=1).entries)
-        batch = [key] if found else []
-        errors: list[StorageDriverError] = []
-        for page in lister.pages(self.keys.prefix(path)):
-            keys = [self.key(entry.path) for entry in page.entries] + page.markers
-            found = found or bool(keys)
-            batch += keys
-            while len(batch) >= DELETE_KEYS:
-                errors += self.delete_keys(batch[:DELETE_KEYS])
-                batch = batch[DELETE_KEYS:]
-        errors += self.delete_keys(batch)
-        if errors:
-            raise StorageDriverErrors(errors)
-        if not found:
-            raise PathNotFoundError(path)
+        delete_below(self, check_path(path))
 
     def delete_object(self, path: str) -> None:
         """Delete the one object at a path, present or not."""
@@ -305,40 +236,7 @@ class S3Driver:
 
         A service without batches gets a request for each key.
         """
-        if not keys:
-            return []
-        try:
-            with translating(self.parameters):
-                answer = self.client.delete_objects(
-                    Bucket=self.parameters.bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
-                )
-        except StorageDriverError as error:
-            if error.code not in {"NotImplemented", "MethodNotAllowed", "501"}:
-                raise
-            return self._delete_one_by_one(keys)
-        return [
-            StorageDriverError(
-                f"{failure.get('Key', '')} was not deleted: {failure.get('Message', '')} ({failure.get('Code', '')})",
-                kind=classify(ClientError({"Error": {"Code": failure.get("Code", "")}}, "DeleteObjects")),
-                code=failure.get("Code", ""),
-                operation="DeleteObjects",
-            )
-            for failure in answer.get("Errors", ())
-        ]
-
-    def _delete_one_by_one(self, keys: Sequence[str]) -> builtins.list[StorageDriverError]:
-        def delete(key: str) -> StorageDriverError | None:
-            try:
-                with translating(self.parameters):
-                    self.client.delete_object(Bucket=self.parameters.bucket, Key=key)
-            except StorageDriverError as error:
-                if error.kind is Kind.TRANSIENT:
-                    raise
-                return error
-            return None
-
-        with ThreadPoolExecutor(self.parameters.concurrency, thread_name_prefix="delete") as executor:
-            return [error for error in executor.map(delete, keys) if error is not None]
+        return delete_keys(self, keys)
 
     def redirect_url(self, path: str, method: str = "GET", client_ip: str | None = None) -> str | None:
         """Return a URL that serves the object for 20 minutes: CloudFront's if there is a middleware, else presigned S3.
@@ -383,50 +281,12 @@ class S3Driver:
     def walk(self, path: str, visit: Callable[[FileInfo], object], start_after: str | None = None) -> None:
         """Visit every file and directory below a path in key order, a directory before its contents.
 
-        `visit` may raise SkipDir (a directory's contents are not visited; ignored for a file) or StopWalk (the walk
-        ends, successfully). `start_after` is a path after which to begin; its ancestors below `path` are visited again.
+        `visit` may raise SkipDir (a directory's contents are neither visited nor, beyond the page, listed; ignored for a
+        file) or StopWalk (the walk ends, successfully). `start_after` is a path after which to begin; its ancestors below
+        `path` are visited again.
         """
         check_path(path, root=True)
-        hint = self.key(check_path(start_after)) if start_after else ""
-        base = "" if path == "/" else path
-        announced: list[str] = []
-        skipped = ""
-        lister, prefix = Lister(self), self.keys.prefix(path)
-        page: Page[Entry] | None = lister.page(prefix, start_after=hint)
-        try:
-            while page is not None:
-                for entry in page.entries:
-                    if skipped and entry.path.startswith(skipped):
-                        continue
-                    skipped = self._announce(base, entry, announced, visit)
-                    if not skipped:
-                        _visit(visit, FileInfo(entry.path, entry.size, entry.modified, is_dir=False, etag=entry.etag))
-                if page.token is None:
-                    page = None
-                elif skipped and page.last_key.startswith(self.key(skipped)):  # do not list the rest of it
-                    page = lister.page(prefix, start_after=f"{self.key(skipped)}{LAST_CHARACTER}")
-                else:
-                    page = lister.following(prefix, page)
-        except StopWalk:
-            return
-
-    @staticmethod
-    def _announce(base: str, entry: Entry, announced: builtins.list[str], visit: Callable[[FileInfo], object]) -> str:
-        """Visit the directories between `base` and an entry that were not visited yet.
-
-        Returns the beginning of the paths to leave out, "" when none of them was skipped.
-        """
-        names = entry.path[len(base) + 1 :].split("/")[:-1]
-        common = 0
-        while common < min(len(names), len(announced)) and names[common] == announced[common]:
-            common += 1
-        del announced[common:]
-        for name in names[common:]:
-            announced.append(name)
-            directory = f"{base}/{'/'.join(announced)}"
-            if name and not _visit(visit, FileInfo(directory, 0, None, is_dir=True)):
-                return f"{directory}/"
-        return ""
+        walk(self, path, visit, check_path(start_after) if start_after else None)
 
     def scan(self, path: str = "/") -> Iterator[builtins.list[Entry]]:
         """Yield every object below a path in pages, in parallel, in no order across pages. Complete, or an error."""
@@ -447,11 +307,3 @@ class S3Driver:
     def abort_multipart_upload(self, path: str, upload_id: str) -> None:
         """Drop a pending upload and its parts. Raises PathNotFoundError when it is gone already."""
         self.uploads.abort(path, upload_id)
-
-
-def _visit(visit: Callable[[FileInfo], object], info: FileInfo) -> bool:
-    try:
-        visit(info)
-    except SkipDir:
-        return False
-    return True
