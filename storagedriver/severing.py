@@ -25,7 +25,8 @@ def track_connections(session: URLLib3Session) -> None:
             return connection
 
         def _put_conn(self, connection: Any) -> None:
-            in_use.discard(connection)
+            if connection is not None:  # urllib3 puts None back for one that failed
+                in_use.discard(connection)
             super()._put_conn(connection)  # type: ignore[misc]
 
     pools: dict[str, type] = session._pool_classes_by_scheme  # type: ignore[attr-defined]  # a test fails if it goes
