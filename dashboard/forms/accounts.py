@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.forms import AuthenticationForm
 from django.core.exceptions import ValidationError
+from django.http import HttpRequest
 
 from dashboard.services import accounts
+
+
+def client_address(request: HttpRequest) -> str:
+    """Return the address of who asks: the peer's or, behind a trusted proxy, the last one that the proxy wrote down.
+
+    Addresses before the last in X-Forwarded-For are what a client claims.
+    """
+    if settings.SECURE_PROXY_SSL_HEADER and (forwarded := request.headers.get("X-Forwarded-For", "")):
+        return forwarded.rpartition(",")[2].strip()
+    return str(request.META.get("REMOTE_ADDR", ""))
 
 
 class SignInForm(AuthenticationForm):
@@ -25,7 +37,7 @@ class SignInForm(AuthenticationForm):
 
     def clean(self) -> dict[str, Any]:
         username = self.cleaned_data.get("username", "")
-        address = self.request.META.get("REMOTE_ADDR", "") if self.request else ""
+        address = client_address(self.request) if self.request else ""
         if accounts.is_throttled(username=username, address=address):
             self.throttled = True
             raise ValidationError(self.error_messages["throttled"], code="throttled")

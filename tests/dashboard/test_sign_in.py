@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -94,6 +95,18 @@ class TestThrottle:
             data = {"username": "alice", "password": "wrong"}
             client.post(reverse("sign_in"), data, REMOTE_ADDR="192.0.2.1", HTTP_X_FORWARDED_FOR=f"198.51.100.{number}")
         assert attempt(client, "alice", PASSWORD) == 429
+
+    def test_behind_a_trusted_proxy_each_visitor_counts_alone(self, client: Client, alice: User, settings: Any) -> None:
+        settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+        data = {"username": "alice", "password": "wrong"}
+        for number in range(5):
+            claimed = f"192.0.2.{number}, 198.51.100.7"  # the proxy wrote the last one
+            client.post(reverse("sign_in"), data, REMOTE_ADDR="10.0.0.1", HTTP_X_FORWARDED_FOR=claimed)
+        answers = [
+            client.post(reverse("sign_in"), data, REMOTE_ADDR="10.0.0.1", HTTP_X_FORWARDED_FOR=address).status_code
+            for address in ("198.51.100.7", "198.51.100.8")
+        ]
+        assert answers == [429, 200]
 
     def test_success_forgets_failures(self, client: Client, alice: User) -> None:
         for _ in range(4):
