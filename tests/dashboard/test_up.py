@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 
 from dashboard.management.commands import up
 
@@ -27,6 +28,21 @@ def free_port() -> int:
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def test_a_production_is_not_started_by_it(tmp_path: Path) -> None:
+    production = {
+        "DATA_DIR": str(tmp_path),
+        "DATABASE_URL": "postgres://nobody@127.0.0.1:9/none",
+        "REDIS_URL": "redis://127.0.0.1:9/0",
+        "SECRET_KEY": "k" * 50,
+        "FIELD_KEYS": Fernet.generate_key().decode(),
+        "ALLOWED_HOSTS": "wharfinger.example.org",
+    }
+    command = [sys.executable, "manage.py", "up"]
+    ended = subprocess.run(command, cwd=ROOT, env=os.environ | production, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("CommandError: DATABASE_URL or REDIS_URL is set")
 
 
 class Running:

@@ -42,6 +42,11 @@ class Command(BaseCommand):
         parser.add_argument("--port", default=os.environ.get("PORT") or "8000", help="port of the web server")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if not settings.EMBEDDED:
+            raise CommandError(
+                "DATABASE_URL or REDIS_URL is set: that is a production, which runs its processes one by one. "
+                "See docs/settings.md, or unset both for the embedded default."
+            )
         logging.disable(logging.WARNING)  # this process's own; what the children have to say is in their logs
         os.umask(0o077)  # the data are the owner's alone
         host, port = options["host"], _port_number(options["port"])
@@ -157,16 +162,15 @@ def _prepare() -> None:
     call_command("migrate", interactive=False, verbosity=0)
     call_command("createcachetable", verbosity=0)
     _collect_static_files()
-    if settings.EMBEDDED:
-        for name in ("messages", "control", "processed"):
-            (settings.BROKER_DIR / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in ("messages", "control", "processed"):
+        (settings.BROKER_DIR / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     if not User.objects.exists():
         User.objects.create_superuser("admin", password=None)
 
 
 def _collect_static_files() -> None:
     """Collect them when one was added, changed or removed since the last time."""
-    stamp = settings.STATIC_ROOT / ".stamp"
+    stamp = settings.DATA_DIR / "static-stamp"  # not among the files, which are served
     digest = hashlib.sha256()
     for finder in get_finders():
         for name, storage in sorted(finder.list([]), key=lambda found: str(found[0])):
@@ -178,7 +182,7 @@ def _collect_static_files() -> None:
 
 
 def _wants_demo() -> bool:
-    return settings.EMBEDDED and (Registry.objects.filter(is_demo=True).exists() or not Registry.objects.exists())
+    return Registry.objects.filter(is_demo=True).exists() or not Registry.objects.exists()
 
 
 def _demo_port() -> int:
