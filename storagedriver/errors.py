@@ -257,6 +257,8 @@ def classify(exception: BaseException) -> Kind:
         return Kind.TRANSIENT if status >= 500 and status != 501 else Kind.PERMANENT
     if _refusal(exception) is not None:
         return Kind.DENIED
+    if type(exception).__name__ == "SSLError":  # an OSError by descent, but a certificate does not mend itself
+        return Kind.PERMANENT
     transient = type(exception).__name__ in TRANSIENT_EXCEPTIONS or isinstance(exception, (HTTPError, OSError))
     return Kind.TRANSIENT if transient else Kind.PERMANENT
 

@@ -82,6 +82,6 @@ NETWORK_SENTENCES = {
     "ReadTimeoutError": "{endpoint} accepted the connection but did not answer in time; check that it is an S3 service.",
     "ResponseParserError": "{endpoint} answered something that is not S3 (a web page, perhaps); check endpoint and port.",
     "ResponseStreamingError": "{endpoint} cut the answer short; try again, then suspect a proxy between.",
-    "SSLError": "TLS with {endpoint} failed: {error}. Check the certificate; for plain http set secure to false.",
+    "SSLError": "TLS with {endpoint} failed: {error}. Check its certificate; if it speaks plain http, write it as http://.",
     "TokenRetrievalError": "This server's identity could not be renewed: {error}.",
 }

@@ -75,6 +75,7 @@ class TestClassify:
         ("error", "kind"),
         [
             (ConnectTimeoutError(endpoint_url="http://x"), Kind.TRANSIENT),
+            (SSLError(endpoint_url="https://x", error="certificate verify failed"), Kind.PERMANENT),
             (EndpointConnectionError(endpoint_url="http://x"), Kind.TRANSIENT),
             (ConnectionResetError(), Kind.TRANSIENT),
             (NoCredentialsError(), Kind.PERMANENT),
