@@ -29,6 +29,8 @@ from .tarindex import TarIndex
 __all__ = ["ArchiveBlob", "ArchiveImage", "ArchiveManifest", "ImageArchive", "open_archive", "write_oci_archive"]
 
 MAX_UNPACKED_BYTES = 64 * 1024 * MIB
+MAX_RATIO = 200  # of a file compressed as a whole; gzip makes at best 1,032 of one byte, out of nothing but zeros
+RATIO_FREE_BYTES = 32 * MIB  # so much may be zeros in a small image
 _OTHER_FORMATS = {
     b"\x28\xb5\x2f\xfd": "compressed with zstd: unpack it first (zstd -d)",
     b"\xfd7zXZ": "compressed with xz: unpack it first (xz -d)",
@@ -139,6 +141,8 @@ def _plain(
                 progress(len(block))
                 if size > max_bytes:
                     raise ArchiveError(f"The archive unpacks to more than {max_bytes // MIB} MiB, the limit.")
+                if size > RATIO_FREE_BYTES and size > MAX_RATIO * file.tell():
+                    raise ArchiveError(f"The archive unpacks to more than {MAX_RATIO} times its size: no image does.")
     except (gzip.BadGzipFile, EOFError, zlib.error) as problem:
         raise ArchiveError("The archive is damaged or ends early: its gzip does not unpack.") from problem
     return plain

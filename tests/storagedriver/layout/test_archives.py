@@ -471,6 +471,12 @@ def test_an_archive_may_be_compressed_as_a_whole(members: dict[str, bytes], tmp_
     assert not list(tmp_path.iterdir())
 
 
+def test_a_bomb_is_refused_long_before_the_limit(tmp_path: Path) -> None:
+    bomb = gzip.compress(bytes(64 * 2**20), mtime=0)
+    with pytest.raises(ArchiveError, match="200 times its size"):
+        open_archive(io.BytesIO(bomb), scratch=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
