@@ -79,10 +79,12 @@ class _Editor:
         self.edits: list[tuple[int, int, str]] = []
 
     def text(self) -> str:
-        text = self.source
-        for start, end, new in sorted(self.edits, key=lambda edit: edit[:2], reverse=True):
-            text = text[:start] + new.replace("\n", self.newline) + text[end:]
-        return text
+        pieces, place = [], 0
+        # Of several insertions at one place the deepest was noted first, and stays first.
+        for start, end, new in sorted(self.edits, key=lambda edit: edit[:2]):
+            pieces += [self.source[place:start], new.replace("\n", self.newline)]
+            place = end
+        return "".join([*pieces, self.source[place:]])
 
     def mapping(self, node: MappingNode, patch: Patch) -> None:
         if node.flow and any(value is REMOVE and name in node.entries for name, value in patch.items()):
@@ -106,7 +108,7 @@ class _Editor:
         if value is REMOVE:
             start = self.source.rfind("\n", 0, entry.start) + 1
             self.edits.append((start, _next_line(self.source, node.end), ""))
-        elif isinstance(value, dict) and isinstance(node, MappingNode):
+        elif isinstance(value, dict) and isinstance(node, MappingNode) and patched(plain_node(node), value):
             self.mapping(node, value)
         elif isinstance(value, Items) and isinstance(node, SequenceNode):
             for index, item in value.items():
@@ -114,7 +116,7 @@ class _Editor:
                 if isinstance(inner, MappingNode):
                     self.mapping(inner, item)
         else:
-            self.replace(parent, entry, patched(None, value))
+            self.replace(parent, entry, patched(None, value))  # a mapping too of which nothing is left
 
     def replace(self, parent: MappingNode, entry: Entry, value: Plain) -> None:
         if same(plain_node(entry.node), value):
@@ -125,6 +127,8 @@ class _Editor:
             bare = start == end
         else:
             start, end = self.after_colon(entry), entry.node.end
+            if not parent.flow and not isinstance(entry.node, ScalarNode) and not entry.node.flow:
+                end = _next_line(self.source, end)  # a comment behind the last of several lines goes with them
             new = inline(value) if parent.flow else tail(value, parent.column).removesuffix("\n").removeprefix(" ")
             bare = not new.startswith("\n")
         colon = "" if ":" in self.source[entry.key_end : start] else ":"

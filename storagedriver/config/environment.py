@@ -158,6 +158,8 @@ class _Variable:
 
     def parsed(self, kind: schema.Kind) -> Tree:
         """Return the variable's value as `kind`."""
+        if not self.value.isascii() and any("\ud800" <= char <= "\udfff" for char in self.value):
+            raise ConfigError(f"{self.name}: the value is not UTF-8 text")
         verbatim = kind == schema.ANY and self.path[0] == "STORAGE" and self.path[-1].lower() in VERBATIM
         raw = Scalar(self.value.strip(), plain=False, origin=self.name)
         try:

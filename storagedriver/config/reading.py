@@ -12,7 +12,7 @@ from storagedriver.config.document import ConfigError, Tree, children, parse_doc
 from storagedriver.config.environment import VERBATIM, apply_environment, conform
 from storagedriver.config.middlewares import read_middlewares
 from storagedriver.config.problems import Problems, Section
-from storagedriver.config.scalars import Scalar, go_text, integer
+from storagedriver.config.scalars import INTEGER, Scalar, go_text, integer
 from storagedriver.config.sections import (
     Cache,
     Delete,
@@ -30,9 +30,8 @@ from storagedriver.parameters import PARAMETERS, VERSIONS, DriverParameters, Par
 EMPTY = "version: 0.1\n"
 S3_DRIVERS = ("s3", "s3aws", "s3goamz")
 LOG_LEVELS = ("error", "warn", "info", "debug")
-_DECIMAL = re.compile(r"[-+]?[0-9]+")
+_DECIMAL = re.compile(r"[-+]?[0-9]{1,19}")
 _PURGE_TROUBLE = "Unable to parse upload purge configuration: "
-_GO_INTEGER = re.compile(r"[-+]?(0[xX][0-9a-fA-F]+|0[oO]?[0-7]*|0[bB][01]+|[1-9][0-9]*)")
 
 
 def parse_config(
@@ -199,7 +198,7 @@ class _Reader:
             self.problems.warn(
                 place, "A registry 3 reads only the decimal digits at the beginning; write them alone.", scalar
             )
-        elif isinstance(value, str) and _GO_INTEGER.fullmatch(value.replace("_", "")):
+        elif isinstance(value, str) and INTEGER.fullmatch(value.replace("_", "")):
             return integer(value.replace("_", ""))
         return value
 

@@ -26,7 +26,7 @@ from storagedriver.parameters import PARAMETERS, DriverParameters
 
 _MICROSECOND = timedelta(microseconds=1)
 _UNITS = (("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("us", 1))
-_WHOLE = frozenset({"uploadpurging", "readonly"})  # a registry wants these complete or not at all
+_WHOLE = frozenset({"redirect", "uploadpurging", "readonly"})  # a registry wants these complete or not at all
 
 
 def render_config(config: RegistryConfig, document: str | bytes = EMPTY) -> str:

@@ -22,7 +22,7 @@ _WORDS: dict[str, bool | float | None] = {
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), -math.inf),
     **dict.fromkeys((".nan", ".NaN", ".NAN"), math.nan),
 }
-_INTEGER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][01]+|0[0-7]*|[1-9][0-9]*)")
+INTEGER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][01]+|0[0-7]*|[1-9][0-9]{0,19})")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _BASES = {"0x": 16, "0o": 8, "0b": 2}
 
@@ -51,10 +51,8 @@ def resolve(word: str) -> Value:
     if not re.match(r"[-+.0-9]", word):
         return word
     digits = word if word.startswith(".") else word.replace("_", "")
-    if not digits.startswith(".") and _INTEGER.fullmatch(digits):
-        number = integer(digits)
-        if -(2**63) <= number < 2**64:
-            return number
+    if INTEGER.fullmatch(digits) and -(2**63) <= (number := integer(digits)) < 2**64:
+        return number
     if _FLOAT.fullmatch(digits) and math.isfinite(real := float(digits)):
         return real
     return word

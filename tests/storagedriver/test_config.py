@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 from datetime import timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from storagedriver import DriverParameters, ParameterErrors, Secret
 from storagedriver.config import (
@@ -284,6 +287,12 @@ def test_nothing_is_the_default() -> None:
 
 def test_a_log_level_that_yaml_takes_for_false_is_off() -> None:
     assert parse_config(config(parameters="loglevel: off"), "3").storage.loglevel == "off"
+
+
+@pytest.mark.parametrize("digits", ["9" * 5000, "0x" + "f" * 5000, "0" * 5000])
+@pytest.mark.parametrize("quote", ["", "'"])
+def test_a_number_of_thousands_of_digits_is_refused(digits: str, quote: str) -> None:
+    assert list(refuse(config(parameters=f"chunksize: {quote}{digits}{quote}"))) == ["storage.s3.chunksize"]
 
 
 @pytest.mark.parametrize("word", ["[a]", "{a: b}"])
@@ -659,3 +668,86 @@ def test_the_same_version_changes_nothing(version: str) -> None:
 def test_a_default_of_the_source_is_said_where_the_target_has_another() -> None:
     found = parse_config(config(parameters="regionendpoint: https://minio.example"), "3")
     assert found.for_version("2.4").storage.v4auth is True
+
+
+# Hostile input
+
+PIECES = st.sampled_from(
+    [
+        *(
+            "version: 0.1\n",
+            "storage:",
+            "  s3:",
+            "    region: us-east-1",
+            "\n",
+            " ",
+            "  ",
+            "\t",
+            "-",
+            "- ",
+            ":",
+            ": ",
+            "#",
+            ",",
+        ),
+        *("{", "}", "[", "]", "'", '"', "|", ">", "?", "&a ", "*a", "!", "%", "@", "`", "<<", "---\n", "...\n", "\r\n"),
+        *(
+            "middleware:",
+            "  storage:",
+            "  - name: cloudfront",
+            "    options:",
+            "delete",
+            "redirect: {}",
+            "cache",
+            "tag",
+        ),
+        *(
+            "maintenance:",
+            "uploadpurging",
+            "readonly",
+            "enabled: true",
+            "bucket: images",
+            "chunksize: 1e400",
+            "yes",
+            "0x",
+        ),
+        *("\x00", "\x85", "\u2028", "\ufeff", "\ud800", "é", "😀", "9" * 5000),
+    ]
+)
+
+
+@given(st.lists(PIECES, max_size=30).map("".join), st.sampled_from(VERSIONS))
+def test_whatever_it_is_given_it_reads_or_refuses(text: str, version: str) -> None:
+    with contextlib.suppress(ConfigError, ParameterErrors):
+        assert isinstance(parse_config(f"version: 0.1\n{text}", version), RegistryConfig)
+
+
+@given(
+    st.dictionaries(
+        st.lists(
+            st.sampled_from(
+                [
+                    "STORAGE",
+                    "S3",
+                    "BUCKET",
+                    "MAINTENANCE",
+                    "READONLY",
+                    "ENABLED",
+                    "MIDDLEWARE",
+                    "0",
+                    "",
+                    "HTTP",
+                    "x",
+                    "\udcff",
+                ]
+            ),
+            max_size=5,
+        ).map(lambda parts: "_".join(["REGISTRY", *parts])),
+        st.lists(PIECES, max_size=4).map("".join),
+        max_size=4,
+    ),
+    st.sampled_from(VERSIONS),
+)
+def test_whatever_the_variables_are_they_are_read_or_refused(environment: dict[str, str], version: str) -> None:
+    with contextlib.suppress(ConfigError, ParameterErrors):
+        assert isinstance(parse_config(config(), version, environment), RegistryConfig)
