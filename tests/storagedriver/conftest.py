@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -63,7 +64,9 @@ def driver(parameters: Callable[..., DriverParameters]) -> S3Driver:
 class ScriptedServer:
     """A local HTTP server whose answers a test writes: `answer(handler, n)` serves the n-th request, from 1."""
 
-    def __init__(self, answer: Callable[[BaseHTTPRequestHandler, int], None]) -> None:
+    def __init__(
+        self, answer: Callable[[BaseHTTPRequestHandler, int], None], tls: ssl.SSLContext | None = None
+    ) -> None:
         numbers = itertools.count(1)
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         script = self
@@ -79,6 +82,10 @@ class ScriptedServer:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if tls is not None:
+            # The handshake is made by the request's own thread; a client that breaks it off is nobody's error.
+            self._server.handle_error = lambda request, address: None  # type: ignore[method-assign]
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
         self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"

@@ -6,12 +6,19 @@ import dataclasses
 import hashlib
 import os
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from storagedriver import DriverParameters, S3Driver, StorageDriverError, clients
 from storagedriver.clients import EndpointPolicy, Timeouts
@@ -274,3 +281,40 @@ class TestEndpointPolicy:
         with pytest.raises(EndpointRefusedError, match=r"rebinding\.example \(127\.0\.0\.1\) is not a public address"):
             driver.put_content("/a", b"")
         assert server.requests == []
+
+
+class TestTls:
+    @pytest.fixture
+    def endpoint(self, tmp_path: Path) -> Iterator[str]:
+        """Serve a listing over TLS with a certificate that nobody trusts."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+        now = datetime.now(UTC)
+        certificate = (
+            x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        file = tmp_path / "server.pem"
+        file.write_bytes(
+            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            + certificate.public_bytes(Encoding.PEM)
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(file)
+        server = ScriptedServer(lambda handler, number: respond(handler, 200, b"", ETag='"e"'), context)
+        yield f"https://localhost:{server.endpoint.rpartition(':')[2]}"
+        server.stop()
+
+    def test_an_unknown_certificate_is_refused(self, parameters: Parameters, endpoint: str) -> None:
+        with pytest.raises(StorageDriverError, match="certificate verify failed") as caught:
+            S3Driver(parameters(regionendpoint=endpoint), timeouts=Timeouts(attempts=1)).put_content("/a", b"")
+        assert caught.value.kind is Kind.PERMANENT
+
+    @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+    def test_skipverify_takes_it(self, parameters: Parameters, endpoint: str) -> None:
+        driver = S3Driver(parameters(regionendpoint=endpoint, skipverify=True))
+        driver.put_content("/a", b"")
+        assert driver.requests == {"PutObject": 1}
