@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping as Environ
 
-from storagedriver.config import schema
+from storagedriver.config import structure
 from storagedriver.config.document import ConfigError, Tree, parse_value
 from storagedriver.config.scalars import Scalar
 from storagedriver.parameters import ParameterWarning
@@ -26,7 +26,7 @@ def apply_environment(
     """Return the configuration under the variables, and warnings named after them. Raises ConfigError."""
     warnings: list[ParameterWarning] = []
     pieces: set[tuple[str, ...]] = set()
-    shape = schema.configuration(version)
+    shape = structure.configuration(version)
     for name in sorted(environment, key=lambda name: name.encode(errors="surrogateescape")):
         if name.startswith(PREFIX):
             variable = _Variable(name, environment[name], version, warnings, pieces)
@@ -34,30 +34,30 @@ def apply_environment(
     return tree, warnings
 
 
-def conform(kind: schema.Kind, tree: Tree, where: str) -> Tree:
+def conform(kind: structure.Kind, tree: Tree, where: str) -> Tree:
     """Return the tree in the shape of `kind`. Raises ConfigError where a registry could not read it.
 
     `where` names the place for the message. Nothing (null) is an empty mapping, list or word.
     """
     empty = isinstance(tree, Scalar) and tree.value is None
-    if isinstance(kind, schema.Struct | schema.Mapping):
+    if isinstance(kind, structure.Struct | structure.Mapping):
         if empty:
             return {}
-        if isinstance(kind, schema.Mapping) and kind.shorthand and isinstance(tree, Scalar):
+        if isinstance(kind, structure.Mapping) and kind.shorthand and isinstance(tree, Scalar):
             return {tree.text: {}}
         if not isinstance(tree, dict):
             raise ConfigError(f"{_place(where, tree)} must be a mapping, such as {{key: value}}")
-        if isinstance(kind, schema.Mapping):
+        if isinstance(kind, structure.Mapping):
             return {key: conform(kind.values, value, f"{where}.{key}") for key, value in tree.items()}
         known = kind.fields
-        return {key: conform(known.get(key, schema.ANY), value, f"{where}.{key}") for key, value in tree.items()}
-    if isinstance(kind, schema.List):
+        return {key: conform(known.get(key, structure.ANY), value, f"{where}.{key}") for key, value in tree.items()}
+    if isinstance(kind, structure.List):
         if empty:
             return []
         if not isinstance(tree, list):
             raise ConfigError(f"{_place(where, tree)} must be a list, such as [value]")
         return [conform(kind.items, item, f"{where}[{index}]") for index, item in enumerate(tree)]
-    if kind == schema.WORD and not isinstance(tree, Scalar):
+    if kind == structure.WORD and not isinstance(tree, Scalar):
         raise ConfigError(f"{where} must be a single value, not a {'mapping' if isinstance(tree, dict) else 'list'}")
     return tree
 
@@ -85,18 +85,18 @@ class _Variable:
     def rest(self, done: tuple[str, ...]) -> tuple[str, ...]:
         return self.path[len(done) :]
 
-    def below(self, kind: schema.Kind, current: Tree | None, done: tuple[str, ...]) -> Tree:
+    def below(self, kind: structure.Kind, current: Tree | None, done: tuple[str, ...]) -> Tree:
         """Set what `done` leads to, or what is below it."""
         if not self.rest(done):
             return self.parsed(kind)
-        if isinstance(kind, schema.Struct):
+        if isinstance(kind, structure.Struct):
             return self.struct(kind, self.mapping_at(current, done), done)
-        if isinstance(kind, schema.Mapping):
+        if isinstance(kind, structure.Mapping):
             return self.mapping(kind, self.mapping_at(current, done), done)
-        if isinstance(kind, schema.List) or isinstance(current, list):
-            items = kind.items if isinstance(kind, schema.List) else schema.ANY
+        if isinstance(kind, structure.List) or isinstance(current, list):
+            items = kind.items if isinstance(kind, structure.List) else structure.ANY
             return self.list(items, current if isinstance(current, list) else [], done)
-        if kind == schema.WORD or (isinstance(current, Scalar) and current.value is not None):
+        if kind == structure.WORD or (isinstance(current, Scalar) and current.value is not None):
             self.warn(f"Ignored, as a registry does: {_name(done)} is a single value and has nothing below it.")
             return current if current is not None else Scalar("")
         return self.free(current if isinstance(current, dict) else None, done)
@@ -108,7 +108,7 @@ class _Variable:
             return {}
         raise ConfigError(f"{_place('.'.join(done).lower(), current)} must be a mapping, such as {{key: value}}")
 
-    def struct(self, kind: schema.Struct, current: dict[str, Tree], done: tuple[str, ...]) -> dict[str, Tree]:
+    def struct(self, kind: structure.Struct, current: dict[str, Tree], done: tuple[str, ...]) -> dict[str, Tree]:
         part = self.rest(done)[0]
         field = part.lower()
         if part != part.upper() or field not in kind.fields:
@@ -118,7 +118,7 @@ class _Variable:
             return current
         return current | {field: self.below(kind.fields[field], current.get(field), (*done, part))}
 
-    def mapping(self, kind: schema.Mapping, current: dict[str, Tree], done: tuple[str, ...]) -> dict[str, Tree]:
+    def mapping(self, kind: structure.Mapping, current: dict[str, Tree], done: tuple[str, ...]) -> dict[str, Tree]:
         part = self.rest(done)[0]
         found = part.lower()
         if len(self.rest(done)) > 1:
@@ -138,9 +138,9 @@ class _Variable:
             self.pieces.add(done)
             if done[:2] == ("STORAGE", "MAINTENANCE"):
                 self.warn(f"A registry refuses to start with this; Wharfinger takes it. Write {whole}.")
-        return self.mapping(schema.PARAMETERS, current or {}, done)
+        return self.mapping(structure.PARAMETERS, current or {}, done)
 
-    def list(self, items: schema.Kind, current: list[Tree], done: tuple[str, ...]) -> list[Tree]:
+    def list(self, items: structure.Kind, current: list[Tree], done: tuple[str, ...]) -> list[Tree]:
         part = self.rest(done)[0]
         if self.version != "3":
             self.warn(f"A registry {self.version} sets lists only as a whole; ignored. Write {_name(done)}='[value]'.")
@@ -156,11 +156,11 @@ class _Variable:
         inner = current[index] if index < len(current) else None
         return [*current[:index], self.below(items, inner, (*done, part)), *current[index + 1 :]]
 
-    def parsed(self, kind: schema.Kind) -> Tree:
+    def parsed(self, kind: structure.Kind) -> Tree:
         """Return the variable's value as `kind`."""
         if not self.value.isascii() and any("\ud800" <= char <= "\udfff" for char in self.value):
             raise ConfigError(f"{self.name}: the value is not UTF-8 text")
-        verbatim = kind == schema.ANY and self.path[0] == "STORAGE" and self.path[-1].lower() in VERBATIM
+        verbatim = kind == structure.ANY and self.path[0] == "STORAGE" and self.path[-1].lower() in VERBATIM
         raw = Scalar(self.value.strip(), plain=False, origin=self.name)
         try:
             tree = parse_value(self.value, self.name)

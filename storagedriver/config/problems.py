@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from datetime import timedelta
 
 from storagedriver.config.document import Tree
@@ -46,9 +46,6 @@ class Section:
     def __contains__(self, name: str) -> bool:
         return name in self.values
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.values)
-
     def at(self, name: str) -> Tree | None:
         return self.values.get(name)
 
@@ -70,15 +67,6 @@ class Section:
             return value
         if name in self:
             self.error(name, f"{message}; write {name}: true or {name}: false, without quotes")
-        return None
-
-    def text(self, name: str, message: str) -> str | None:
-        """Return a text without blanks around it."""
-        value = self.value(name)
-        if isinstance(value, str):
-            return value.strip()
-        if value is not None:
-            self.error(name, f"{message}; put it in quotes")
         return None
 
     def duration(self, name: str, message: str) -> timedelta | None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 
-from storagedriver.config import schema
+from storagedriver.config import structure
 from storagedriver.config.document import ConfigError, Tree, children, parse_document, plain_of, tree_of
 from storagedriver.config.environment import VERBATIM, apply_environment, conform
 from storagedriver.config.middlewares import read_middlewares
@@ -67,7 +67,7 @@ def load(
         raise ConfigError(
             f'unsupported version: "{getattr(declared, "text", "")}"; the file needs the line version: 0.1'
         )
-    fields = schema.configuration(version).fields
+    fields = structure.configuration(version).fields
     for name in ("storage", "auth", "middleware"):
         if name in tree:
             tree[name] = conform(fields[name], tree[name], name)
@@ -130,8 +130,8 @@ class _Reader:
         )
 
     def check_names(self) -> None:
-        known = schema.configuration(self.version).fields
-        for name in self.tree.keys() - known.keys():
+        known = structure.configuration(self.version).fields
+        for name in [name for name in self.tree if name not in known]:
             near = difflib.get_close_matches(name.lower(), known, n=1)
             self.problems.warn(
                 name, f"A registry {self.version} ignores this.{f' Did you mean {near[0]}?' if near else ''}"

@@ -197,8 +197,7 @@ def _middlewares(
         if number in have
     }
     order = [have.index(number) if number in kept else _entry(new) for number, new in zip(numbers, wanted, strict=True)]
-    in_place = isinstance(current, SequenceNode) and (order == list(range(len(items))) or (order and not current.flow))
-    if in_place and isinstance(current, SequenceNode):
+    if isinstance(current, SequenceNode) and (order == list(range(len(items))) or (order and not current.flow)):
         changes = Items({numbers.index(number): patch for number, patch in kept.items() if patch})
         return arrange(text, current, order), {"middleware": {"storage": changes}} if changes else {}
     whole = [
