@@ -298,11 +298,7 @@ class S3Driver:
 
     def multipart_uploads(self, path: str = "/") -> Iterator[MultipartUpload]:
         """Yield the pending multipart uploads at and below a path, with what their parts weigh."""
-        check_path(path, root=True)
-        uploads = self.uploads
-        for at, upload_id, begun in uploads.pending(path):
-            if (upload := uploads.describe(at, upload_id, begun)) is not None:
-                yield upload
+        return self.uploads.described(check_path(path, root=True))
 
     def abort_multipart_upload(self, path: str, upload_id: str) -> None:
         """Drop a pending upload and its parts. Raises PathNotFoundError when it is gone already."""

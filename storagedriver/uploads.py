@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 # More side-by-side copies than this gain nothing: S3 does the work, this process only waits.
 MAX_COPY_THREADS = 32
+LOOKUPS = 8  # uploads whose parts are listed at once
 
 
 class Part(NamedTuple):
@@ -170,6 +172,21 @@ class Uploads:
         """Drop an upload and its parts. Raises PathNotFoundError when it is gone already."""
         with translating(self._parameters, path):
             self._driver.client.abort_multipart_upload(**self._object(path), UploadId=upload_id)
+
+    def described(self, path: str) -> Iterator[MultipartUpload]:
+        """Yield the uploads at and below a path as `pending` does, their parts looked up side by side."""
+        coming: deque[Future[MultipartUpload | None]] = deque()
+        executor = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="uploads")
+        try:
+            for found in self.pending(path):
+                coming.append(executor.submit(self.describe, *found))
+                if len(coming) > LOOKUPS and (upload := coming.popleft().result()) is not None:
+                    yield upload
+            for future in coming:
+                if (upload := future.result()) is not None:
+                    yield upload
+        finally:
+            executor.shutdown(wait=True, cancel_futures=True)
 
     def describe(self, path: str, upload_id: str, begun: datetime) -> MultipartUpload | None:
         """Return an upload with what its parts weigh, None when it ended meanwhile."""

@@ -346,6 +346,22 @@ class TestResume:
             driver.uploads.send("/a", upload_id, number, bytes(5 * MIB))
         assert driver.writer("/a", append=True).size == 10 * MIB
 
+    @pytest.mark.parametrize("size", [5 * MIB - 1, 5 * MIB, 5 * MIB + 1, 10 * MIB - 1, 10 * MIB, 10 * MIB + 1])
+    def test_another_driver_goes_on_after_a_part_of_any_size(
+        self, parameters: Callable[..., DriverParameters], size: int
+    ) -> None:
+        content = secrets.token_bytes(size + 6 * MIB)
+        with S3Driver(parameters()).writer("/a") as writer:
+            writer.write(content[:size])
+            writer.close()
+        other = S3Driver(parameters(useragent="another-process"))
+        with other.writer("/a", append=True) as writer:
+            assert writer.size == size
+            writer.write(content[size:])
+            writer.commit()
+        assert other.get_content("/a") == content
+        assert pending(other) == []
+
     def test_it_keeps_the_kms_key_when_it_begins_again(self, parameters: Callable[..., DriverParameters]) -> None:
         driver = S3Driver(parameters(encrypt=True, keyid="alias/registry"))
         with driver.writer("/a") as writer:
@@ -508,6 +524,19 @@ class TestMultipartUploads:
         assert (upload.parts, upload.size) == (2, 6 * MIB)
         assert upload.newest_part is not None
         assert upload.initiated.utcoffset() is not None
+
+    def test_it_keeps_the_order_of_many(self, driver: S3Driver) -> None:
+        for number in range(30):
+            driver.uploads.begin(f"/a/{number:02}")
+        listed = [upload_id for _path, upload_id, _begun in driver.uploads.pending("/")]
+        assert len(listed) == 30
+        assert [upload.upload_id for upload in driver.multipart_uploads("/")] == listed
+
+    def test_it_leaves_out_what_ends_meanwhile(self, driver: S3Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+        driver.uploads.begin("/kept")
+        listed = [*driver.uploads.pending("/"), ("/gone", "no-such-upload", datetime.now(UTC))]
+        monkeypatch.setattr(Uploads, "pending", lambda self, path: iter(listed))
+        assert [upload.path for upload in driver.multipart_uploads("/")] == ["/kept"]
 
     def test_it_leaves_siblings_out(self, driver: S3Driver) -> None:
         for path in ("/a", "/a/b", "/a-b", "/ab"):
