@@ -40,6 +40,11 @@ class PartSender:
             self.submit(number, body)
         self._collect(wait(self._running).done)
 
+    def resend(self) -> None:
+        """Store everything taken if something of it failed before. Raises as `drain` does."""
+        if self._unsent:
+            self.drain()
+
     def abandon(self) -> None:
         """Forget what was not sent and wait for what is on its way, so that nothing arrives later; end the threads."""
         if self._executor is not None:

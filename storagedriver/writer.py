@@ -97,6 +97,7 @@ class FileWriter:
         self._check_failure()
         view = memoryview(data).cast("B")
         try:
+            self._sender.resend()  # what a failed commit or close left: a short part must not end up between others
             if (last := self._sender.stored.get(self._next - 1)) is not None and last.size < MIN_PART_BYTES:
                 self._merge_small_tail()
             self._fill(view)
