@@ -9,7 +9,8 @@ import pytest
 
 from storagedriver import DriverParameters, PathNotFoundError, S3Driver, StorageDriverError, reader
 from storagedriver.clients import Timeouts
-from storagedriver.errors import ACTIONS, Kind
+from storagedriver.errors import Kind
+from storagedriver.explanations import ACTIONS
 from tests.components import Answer, S3Process
 from tests.components.faults import (
     ACCESS_DENIED,
@@ -366,6 +367,19 @@ def test_what_was_closed_survives_the_process(driver: S3Driver, truth: S3Driver,
     proxy.recover()
     with driver.writer("/new", append=True) as writer:
         writer.write(LARGE[writer.size :])
+        writer.commit()
+    assert stored(truth) == {"/new": LARGE}
+
+
+def test_a_session_that_could_not_be_closed_goes_on(driver: S3Driver, truth: S3Driver, proxy: FaultProxy) -> None:
+    """The short part that close could not store is stored before what follows it, so that it can be merged."""
+    with driver.writer("/new") as writer:
+        writer.write(LARGE[: 6 * MIB])
+        proxy.fail("UploadPart", instead(SLOW_DOWN))
+        with pytest.raises(StorageDriverError):
+            writer.close()
+        proxy.recover()
+        writer.write(LARGE[6 * MIB :])
         writer.commit()
     assert stored(truth) == {"/new": LARGE}
 
