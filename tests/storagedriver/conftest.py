@@ -1,4 +1,4 @@
-"""A moto server in this process, and drivers on fresh roots of one bucket."""
+"""Drivers on fresh roots of one bucket."""
 
 from __future__ import annotations
 
@@ -9,24 +9,19 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from storagedriver import DriverParameters, S3Driver
 from storagedriver.listing import Lister
+from tests.components import S3Process
 
 BUCKET = "wharfinger-driver"
 MIB = 2**20
 
 
 @pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    S3Driver(_parameters(endpoint)).client.create_bucket(Bucket=BUCKET)
-    yield endpoint
-    server.stop()
+def s3_endpoint(s3: S3Process) -> str:
+    s3.make_bucket(BUCKET)
+    return s3.endpoint
 
 
 def _parameters(endpoint: str, **values: object) -> DriverParameters:

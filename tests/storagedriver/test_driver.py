@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from storagedriver import (
     DriverParameters,
@@ -315,13 +317,15 @@ class TestDelete:
         assert answer["KeyCount"] == 0
 
     def test_a_service_without_batches_deletes_one_by_one(self, driver: S3Driver) -> None:
-        def refuse(response_dict: dict[str, Any], **_: object) -> None:
-            response_dict["status_code"] = 501
-            response_dict["body"] = b"<Error><Code>NotImplemented</Code></Error>"
+        class Refusal(io.BytesIO):
+            def stream(self) -> Iterator[bytes]:
+                yield self.read()
+
+        def refuse(request: AWSPreparedRequest, **_: object) -> AWSResponse:
+            return AWSResponse(request.url, 501, {}, Refusal(b"<Error><Code>NotImplemented</Code></Error>"))
 
         put_all(driver, "/a/1", "/a/2", "/b")
-        driver.client.meta.events.register_first("before-parse.s3.DeleteObjects", refuse)
-        driver.client.meta.events.register("before-call.s3.DeleteObjects", lambda params, **_: params.update(body=b""))
+        driver.client.meta.events.register("before-send.s3.DeleteObjects", refuse)
         driver.delete("/a")
         assert (entries(driver), driver.requests["DeleteObject"]) == ({"/b"}, 2)
 
