@@ -78,6 +78,8 @@ def test_a_child_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout
         pid = int(parent.stdout.readline())
+        # Before the program itself runs the kernel has not been asked to kill it yet.
+        wait_for(lambda: Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"sleep\0"), "the child's program")
         parent.kill()
 
     wait_for(lambda: not _alive(pid), "the end of the child")
