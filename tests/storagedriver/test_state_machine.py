@@ -226,8 +226,7 @@ class WriterMachine(RuleBasedStateMachine):
         assert stored is None or beginning or (self.asked and stored == self.content)
 
     def teardown(self) -> None:
-        if self.writer is not None:
-            self.writer.close()
+        self.clean_up()  # not by the writer, whose requests are sent only once
         for path, content in self.published.items():
             assert self.truth.get_content(path) == content
 
