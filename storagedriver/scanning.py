@@ -1,7 +1,7 @@
 """The scan: everything below a path, listed by many chains of pages at once.
 
-A scan begins with the shards that the registry's layout offers: the 256 folders of `blobs/sha256` and the first level
-below `repositories`. While there are fewer chains than could run, a long one is cut: a second chain begins at a key in
+A scan begins with the shards that the registry's layout offers: the folders of `blobs/sha256` and the first level below
+`repositories`, by the first character of their names. While there are fewer chains than could run, a long one is cut: a second chain begins at a key in
 the rest of its range, found by a guess that is itself a page of the listing. So deep trees and folders of any number of
 tags, links or objects are listed side by side, whatever their names; what a cut costs is a page at each border.
 """
@@ -84,11 +84,13 @@ class Scan(Generic[E]):
             if len(children) > MAX_CHILD_SHARDS:
                 self._shards.append(Shard(prefix, first))
                 return []
+        if prefix in (blobs, repositories):
+            # By first character, not each by itself: hundreds of small folders would cost a request each.
+            names = (*children, *(keys.key(entry.path) for entry in direct))
+            self._shards += [Shard(start) for start in sorted({name[: len(prefix) + 1] for name in names})]
+            return []
         for child in children:
-            if prefix in (blobs, repositories):
-                self._shards.append(Shard(child))
-            else:
-                direct += self._split(child)
+            direct += self._split(child)
         return direct
 
     def _list(self) -> Generator[list[E]]:

@@ -130,6 +130,15 @@ class TestScan:
             found for found in self.paths if found.startswith(path.rstrip("/") + "/")
         )
 
+    def test_many_small_folders_cost_no_request_each(self, driver: S3Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Lister, "page_keys", 64)
+        put_keys(driver, [driver.key(f"{V2}/blobs/sha256/{number:02x}/x/data") for number in range(256)])
+        before = driver.requests["ListObjectsV2"]
+        assert len(self.scan(driver)) == 256
+        asked = driver.requests["ListObjectsV2"] - before
+        levels, folders, characters = 6, 4, 16  # the way down, the folders' own pages, a shard for each first digit
+        assert asked <= levels + folders + characters
+
     def test_too_many_children_are_listed_in_one_chain(
         self, full: S3Driver, small_pages: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -309,12 +318,12 @@ class TestBadServers:
             driver.list("/")
 
     def test_a_failing_shard_fails_the_scan(self, driver: S3Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-        put_keys(driver, [driver.key(f"{V2}/blobs/sha256/{prefix}/x/data") for prefix in ("00", "01", "02", "03")])
+        put_keys(driver, [driver.key(f"{V2}/blobs/sha256/{prefix}/x/data") for prefix in ("00", "10", "20", "30")])
         monkeypatch.setattr(Lister, "page_keys", 2)
         real = Lister.page
 
         def page(self: Lister, prefix: str, **arguments: object) -> object:
-            if prefix.endswith("/02/"):
+            if prefix.endswith("/sha256/2"):
                 raise StorageDriverError("denied")
             return real(self, prefix, **arguments)  # type: ignore[arg-type]
 
