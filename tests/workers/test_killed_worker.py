@@ -158,7 +158,7 @@ def test_a_worker_scans_on_postgres_and_redis(undisturbed: dict[str, Any]) -> No
 @pytest.mark.parametrize(
     ("slug", "wanted", "free"),
     [
-        pytest.param("listing", lambda method, path: "list-type=2" in path, 100, id="while it lists"),
+        pytest.param("listing", lambda method, path: "list-type=2" in path, 12, id="while it lists"),
         pytest.param("reading", lambda method, path: path.endswith("/data"), 240, id="while it reads manifests"),
     ],
 )
